@@ -6,7 +6,6 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ import typer
 
 from foveate.cli._console import print_line
 from foveate.cli._options import pin_bundle
+from foveate.errors import BackendError, FoveateError
 
 _TIMEOUT_S = 60
 
@@ -67,43 +67,27 @@ def _check_backends() -> None:
     python = f"Python {platform.python_version()} on {platform.platform()}"
     print_line(f"foveate {__version__}, {python}")
     print_line(f"shipped bundles: {', '.join(shipped_bundles()) or 'none'}")
-    findings = {}
-    for key, probe in PROBES.items():
-        found = findings[key] = probe()
-        word = "works  " if found.works else "missing"
-        print_line(f"{word}  {found.name}: {found.detail}")
-        if found.remedy and not found.works:
-            print_line(f"         {found.remedy}")
-    if not findings["onnxruntime"].works:  # the only backend that every machine must have
+    missing = set()
+    for name, probe in PROBES.items():
+        try:
+            print_line(f"works    {name}: {probe()}")
+        except FoveateError as error:
+            missing.add(name)
+            print_line(f"missing  {name}: {error.what}")
+            if error.remedy:
+                print_line(f"         {error.remedy}")
+    if _REQUIRED in missing:
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """Result of a probe.
-
-    Args:
-        name: Name of the backend or tool.
-        works: Whether it works.
-        detail: Its version, or why it does not work.
-        remedy: How to install it, or what it needs.
-    """
-
-    name: str
-    works: bool
-    detail: str
-    remedy: str = ""
-
-
-def _onnxruntime() -> Finding:
+def _onnxruntime() -> str:
     """Run the shipped bundle on the CPU."""
     import onnxruntime
 
-    version = f"version {onnxruntime.__version__}, "
-    return _run_mini("ONNX Runtime on the CPU", "cpu", version)
+    return _run_mini("cpu", f"version {onnxruntime.__version__}, ")
 
 
-def _onnxruntime_cuda() -> Finding:
+def _onnxruntime_cuda() -> str:
     """Run the shipped bundle on CUDA."""
     import onnxruntime
 
@@ -111,148 +95,135 @@ def _onnxruntime_cuda() -> Finding:
     onnxruntime.set_default_logger_severity(4)
     try:
         remedy = "needs an NVIDIA driver: pip install 'foveate[cuda]' 'onnxruntime-gpu[cuda,cudnn]'"
-        return _run_mini("ONNX Runtime on CUDA", "cuda", remedy=remedy)
+        return _run_mini("cuda", remedy=remedy)
     finally:
         onnxruntime.set_default_logger_severity(2)
 
 
-def _run_mini(name: str, device: str, detail: str = "", remedy: str = "") -> Finding:
+def _run_mini(device: str, detail: str = "", remedy: str | None = None) -> str:
     """Run the shipped bundle on a small image."""
     import numpy as np
 
     from foveate.bundle import shipped_bundles
-    from foveate.errors import FoveateError
     from foveate.runtime import load
 
     if "mini" not in shipped_bundles():
-        return Finding(name=name, works=False, detail=f"{detail}no bundle is shipped to run on it")
+        raise BackendError(f"{detail}no bundle is shipped to run on it")
     try:
         with load("mini", device=device, backend="onnxruntime") as pipeline:
             pipeline(np.zeros((64, 64, 3), np.uint8))
     except FoveateError as error:
-        return Finding(name=name, works=False, detail=f"{detail}{error.what}", remedy=remedy)
-    return Finding(name=name, works=True, detail=f"{detail}ran the bundle mini")
+        raise BackendError(f"{detail}{error.what}", remedy=remedy) from error
+    return f"{detail}ran the bundle mini"
 
 
-def _driver() -> Finding:
+def _driver() -> str:
     """Query the NVIDIA driver for its first GPU."""
     from foveate.system.gpu import current_gpu, driver_version
 
-    name, remedy = "NVIDIA driver", "install it from https://www.nvidia.com/drivers"
     version, gpu = driver_version(), current_gpu()
     if version is None:
-        return Finding(name=name, works=False, detail="not installed", remedy=remedy)
-    detail = f"of CUDA {version[0]}.{version[1]}, "
+        raise BackendError("not installed", remedy="install it from https://www.nvidia.com/drivers")
+    detail = f"of CUDA {version[0]}.{version[1]}"
     if gpu is None:
-        return Finding(name=name, works=False, detail=f"{detail}no GPU")
-    return Finding(name=name, works=True, detail=f"{detail}{gpu.name} ({gpu.arch})")
+        raise BackendError(f"{detail}, no GPU")
+    return f"{detail}, {gpu.name} ({gpu.arch})"
 
 
-def _module(name: str, module: str, install: str, body: str = "pass") -> Callable[[], Finding]:
+def _module(module: str, install: str, body: str = "pass") -> Callable[[], str]:
     """Return a probe that imports a module in its own process, because some of them crash."""
 
-    def probe() -> Finding:
+    def probe() -> str:
         code = f"import {module} as m; {body}; print(getattr(m, '__version__', ''))"
         try:
             words = [sys.executable, "-c", code]
             done = subprocess.run(
                 words, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
             )
-        except subprocess.TimeoutExpired:
-            return Finding(name=name, works=False, detail=f"no answer within {_TIMEOUT_S} seconds")
+        except subprocess.TimeoutExpired as error:
+            raise BackendError(f"no answer within {_TIMEOUT_S} seconds") from error
         if done.returncode == 0:
-            return Finding(name=name, works=True, detail=f"version {done.stdout.strip()}")
+            return f"version {done.stdout.strip()}"
         missing = "ModuleNotFoundError" in done.stderr  # otherwise its last line is the reason
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        detail = "not installed" if missing else last
-        return Finding(name=name, works=False, detail=detail, remedy=f"pip install {install}")
+        raise BackendError("not installed" if missing else last, remedy=f"pip install {install}")
 
     return probe
 
 
-def _nvcc() -> Finding:
+def _nvcc() -> str:
     """Query the CUDA compiler for its version."""
-    from foveate.errors import BackendError
     from foveate.kernels.plugins.build import require_nvcc
 
     try:
-        return Finding(name="nvcc", works=True, detail=require_nvcc().version)
-    except BackendError as error:
-        return Finding(name="nvcc", works=False, detail=error.what, remedy=error.remedy or "")
+        return require_nvcc().version
     except (OSError, subprocess.SubprocessError) as error:
-        return Finding(name="nvcc", works=False, detail=f"does not run ({error})")
+        raise BackendError(f"does not run ({error})") from error
 
 
-def _cuda() -> Finding:
+def _cuda() -> str:
     """Compile a kernel and run it on the first GPU, in a process of its own."""
     from importlib import metadata
 
     from foveate.selftest.supervision import run_step
 
-    name = "cuda-core"
     try:
-        metadata.version(name)
+        metadata.version("cuda-core")
         bindings = metadata.version("cuda-bindings")
-    except metadata.PackageNotFoundError:
-        remedy = "pip install 'foveate[cuda]'"
-        return Finding(name=name, works=False, detail="not installed", remedy=remedy)
+    except metadata.PackageNotFoundError as error:
+        raise BackendError("not installed", remedy="pip install 'foveate[cuda]'") from error
     checks = run_step("driver", "mini").checks
     for check in checks:
         if check.status != "passed":
-            return Finding(name=name, works=False, detail=f"{check.name}: {check.reason}")
+            raise BackendError(f"{check.name}: {check.reason}")
     compiler = next(check.facts["compiler"] for check in checks if check.name == "compiler")
-    detail = f"ran a kernel that {compiler} compiled, with cuda-bindings {bindings}"
-    return Finding(name=name, works=True, detail=detail)
+    return f"ran a kernel that {compiler} compiled, with cuda-bindings {bindings}"
 
 
-def _video() -> Finding:
+def _video() -> str:
     """Write a video with OpenCV, and read it."""
     import tempfile
 
     import numpy as np
 
-    from foveate.errors import FoveateError
     from foveate.video import Frames, WebmWriter
 
-    name = "video with OpenCV"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip.webm")
         writer = WebmWriter(path)
-        try:
-            writer.write(np.zeros((64, 64, 3), np.uint8), 0.0)
-            writer.close()
-            with Frames(path) as frames:
-                count = len(list(frames))
-        except FoveateError as error:
-            return Finding(name=name, works=False, detail=error.what)
-    return Finding(name=name, works=count == 1, detail="wrote and read a frame of VP8 in WebM")
+        writer.write(np.zeros((64, 64, 3), np.uint8), 0.0)
+        writer.close()
+        with Frames(path) as frames:
+            count = len(list(frames))
+    if count != 1:
+        raise BackendError(f"wrote a frame of VP8 in WebM, and read {count}")
+    return "wrote and read a frame of VP8 in WebM"
 
 
-def _pyav() -> Finding:
+def _pyav() -> str:
     """Import PyAV, and look for encoders whose license is the GPL."""
-    name, remedy = "video with PyAV", "pip install 'foveate[video]'"
     try:
         import av
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError)
         detail = "not installed" if missing else f"does not start ({error})"
-        return Finding(name=name, works=False, detail=detail, remedy=remedy)
+        raise BackendError(detail, remedy="pip install 'foveate[video]'") from error
     found = [one for one in ("x264", "x265") if f"lib{one}" in av.codecs_available]
-    detail = f"version {av.__version__}"
-    if found:
-        detail += f"; it contains {' and '.join(found)}, whose license is the GPL"
-    return Finding(name=name, works=True, detail=detail)
+    license_ = f"; it contains {' and '.join(found)}, whose license is the GPL" if found else ""
+    return f"version {av.__version__}{license_}"
 
 
-PROBES: dict[str, Callable[[], Finding]] = {
-    "onnxruntime": _onnxruntime,
-    "onnxruntime-cuda": _onnxruntime_cuda,
-    "driver": _driver,
-    "tensorrt": _module("TensorRT", "tensorrt", "'foveate[tensorrt]'", "m.Logger()"),
-    "tensorrt-rtx": _module("TensorRT for RTX", "tensorrt_rtx", "'foveate[rtx]'", "m.Logger()"),
-    "cuda": _cuda,
-    "pycuda": _module("PyCUDA", "pycuda.driver", "'foveate[pycuda]'", "m.init()"),
+_REQUIRED = "ONNX Runtime on the CPU"  # the only backend that every machine must have
+# Each returns details of what works, or raises FoveateError.
+PROBES: dict[str, Callable[[], str]] = {
+    _REQUIRED: _onnxruntime,
+    "ONNX Runtime on CUDA": _onnxruntime_cuda,
+    "NVIDIA driver": _driver,
+    "TensorRT": _module("tensorrt", "'foveate[tensorrt]'", "m.Logger()"),
+    "TensorRT for RTX": _module("tensorrt_rtx", "'foveate[rtx]'", "m.Logger()"),
+    "cuda-core": _cuda,
+    "PyCUDA": _module("pycuda.driver", "'foveate[pycuda]'", "m.init()"),
     "nvcc": _nvcc,
-    "video": _video,
-    "pyav": _pyav,
+    "video with OpenCV": _video,
+    "video with PyAV": _pyav,
 }
