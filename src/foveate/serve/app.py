@@ -10,7 +10,6 @@ from os import PathLike
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,8 +22,7 @@ from foveate.runtime import Pipeline, PipelineOptions
 from foveate.serve.call import REQUEST_ID
 from foveate.serve.cors import Cors
 from foveate.serve.endpoints import ENDPOINTS, Endpoint
-from foveate.serve.errors import RequestError
-from foveate.serve.guard import Guard, answer_not_found, answer_request_error, answer_wrong_method
+from foveate.serve.guard import Guard, refuse_method, refuse_unknown
 from foveate.serve.idle import release_when_idle
 from foveate.serve.openapi import openapi_document
 from foveate.serve.options import ServeOptions
@@ -92,12 +90,7 @@ def create_app(
     app = Starlette(
         routes=[_route(endpoint) for endpoint in ENDPOINTS],
         middleware=[*_cors(options), Middleware(Guard, options=options)],
-        exception_handlers={
-            RequestError: answer_request_error,
-            404: answer_not_found,
-            405: answer_wrong_method,
-            HTTPException: answer_request_error,
-        },
+        exception_handlers={404: refuse_unknown, 405: refuse_method},
         lifespan=lifespan,
     )
     app.state.page = page(live=True)

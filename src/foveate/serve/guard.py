@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Mapping
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -74,8 +75,10 @@ class Guard:
             if isinstance(error, asyncio.CancelledError):
                 raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends this request only
-            answer = error_response(request_error(error), scope, call)
+            shown = request_error(error)
             if status is None:
+                document = shown.document(_path(scope), call.id)
+                answer = JSONResponse(document, shown.status, shown.headers)
                 await answer(scope, receive, send_with_id)
         finally:
             _record(scope, call, status)
@@ -103,43 +106,26 @@ class Guard:
             )
 
 
-def error_response(error: RequestError, scope: Scope, call: Call) -> JSONResponse:
-    """Return the answer to an error of a request."""
-    return JSONResponse(error.document(_path(scope), call.id), error.status, error.headers)
+async def refuse_unknown(request: Request, error: Exception) -> NoReturn:
+    """Refuse a request to a path that does not exist."""
+    raise RequestError(
+        404,
+        expected="a route that the server has",
+        found=f"{request.url.path!r:.100}",
+        remedy="look at /openapi.json",
+    ) from error
 
 
-async def answer_request_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer an error of a route."""
-    return error_response(request_error(error), request.scope, request.scope["call"])
-
-
-async def answer_not_found(request: Request, error: Exception) -> JSONResponse:
-    """Answer a request to a path that does not exist."""
-    del error
-    return await answer_request_error(
-        request,
-        RequestError(
-            404,
-            expected="a route that the server has",
-            found=f"{request.url.path!r:.100}",
-            remedy="look at /openapi.json",
-        ),
-    )
-
-
-async def answer_wrong_method(request: Request, error: Exception) -> JSONResponse:
-    """Answer a request with a method that its route does not have."""
+async def refuse_method(request: Request, error: Exception) -> NoReturn:
+    """Refuse a request with a method that its route does not have."""
     headers: Mapping[str, str] = getattr(error, "headers", None) or {}
-    return await answer_request_error(
-        request,
-        RequestError(
-            405,
-            expected=f"the method {headers.get('Allow', 'of the route')}",
-            found=request.method[:20],
-            remedy="look at /openapi.json",
-            headers=headers,
-        ),
-    )
+    raise RequestError(
+        405,
+        expected=f"the method {headers.get('Allow', 'of the route')}",
+        found=request.method[:20],
+        remedy="look at /openapi.json",
+        headers=headers,
+    ) from error
 
 
 def _describe(headers: MutableHeaders, call: Call) -> None:
