@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from foveate.bundle import STAGES
 from foveate.tracing.clock import SystemClock
-from foveate.tracing.image_trace import total_times
+from foveate.tracing.image_trace import stage_times
 from foveate.tracing.recording import Recorder, record_pipeline
 
 if TYPE_CHECKING:
@@ -42,9 +41,7 @@ class TimedPipeline:
         """Find the objects in each image, as ``Pipeline.stream`` does, with its errors.
 
         Returns:
-            The findings of each image, and the time of each stage in ms: of each network, and of
-            all operations as ``other``. Stages may run at the same time, and beside those of the
-            next image. On a GPU, where stages are not recorded, there is only ``total``.
+            The findings of each image, and what ``stage_times`` returns of it.
         """
         traces: deque[ImageTrace] = deque()
 
@@ -55,17 +52,6 @@ class TimedPipeline:
 
         try:
             for findings in self.pipeline.stream(recorded(), with_proposals=True):
-                yield findings, _stages(traces.popleft())
+                yield findings, stage_times(traces.popleft())
         finally:
             self._recorder.end()
-
-
-def _stages(trace: ImageTrace) -> dict[str, float]:
-    found = total_times(trace, "network")
-    times = {stage: found[stage] for stage in STAGES if stage in found}
-    if times:
-        others = (*total_times(trace, "operation").values(), *total_times(trace, "copy").values())
-        times["other"] = sum(others)
-    elif trace.launched is not None and trace.done is not None:
-        times["total"] = trace.done - trace.launched
-    return {name: 1000 * seconds for name, seconds in times.items()}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from foveate.tracing.image_trace import AbandonedError, ImageTrace, total_times
+from foveate.tracing.image_trace import AbandonedError, ImageTrace
 
 REQUEST_ID = "X-Request-Id"
 
@@ -75,14 +75,6 @@ class Call:
         """Raise AbandonedError if nobody waits for the result any longer."""
         if self.abandoned:
             raise AbandonedError
-
-    def stages(self) -> dict[str, float]:
-        """Return the time of each network, and of all operations as ``other``, in milliseconds."""
-        if self.trace is None:
-            return {}
-        times = total_times(self.trace, "network")
-        others = sum(total_times(self.trace, "operation").values())
-        return {name: 1e3 * seconds for name, seconds in {**times, "other": others}.items()}
 
     def abandon(self) -> None:
         """Let the work end at its next piece."""

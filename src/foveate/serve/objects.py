@@ -24,6 +24,7 @@ from foveate.serve.errors import RequestError
 from foveate.serve.parameters import wanted_proposals
 from foveate.serve.pipelines import RecordedPipeline
 from foveate.serve.service import Service
+from foveate.tracing.image_trace import stage_times
 
 JSON, PNG = "application/json", "image/png"
 Found = TypeVar("Found", Detections, Proposals)
@@ -82,7 +83,7 @@ async def find_for_page(request: Request) -> Response:
                 "",
                 found,
                 service.manifest,
-                stages=call.stages(),
+                stages=None if call.trace is None else stage_times(call.trace),
                 score_threshold=service.score_threshold,
             )
             return json_text(record, compact=True).encode()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from foveate.bundle import STAGES
+
 T = TypeVar("T")
 
 
@@ -138,3 +140,19 @@ def total_times(trace: ImageTrace, kind: str) -> dict[str, float]:
         if one.kind == kind:
             sums[one.name] = sums.get(one.name, 0.0) + one.end - one.start
     return sums
+
+
+def stage_times(trace: ImageTrace) -> dict[str, float]:
+    """Return the milliseconds of each network, and of all operations and copies as ``other``.
+
+    Stages may run at the same time, and beside those of the next image. On a GPU, where stages are
+    not recorded, there is only ``total``.
+    """
+    found = total_times(trace, "network")
+    times = {stage: found[stage] for stage in STAGES if stage in found}
+    if times:
+        others = (*total_times(trace, "operation").values(), *total_times(trace, "copy").values())
+        times["other"] = sum(others)
+    elif trace.launched is not None and trace.done is not None:
+        times["total"] = trace.done - trace.launched
+    return {name: 1000 * seconds for name, seconds in times.items()}
