@@ -32,7 +32,7 @@ from foveate.protocol.tensors import (
 from foveate.results.detections import Detections, Proposals
 from foveate.serve.call import Call
 from foveate.serve.errors import RequestError
-from foveate.serve.parameters import wanted_proposals
+from foveate.serve.parameters import OF_PROPOSALS, Selection
 from foveate.serve.pipelines import RecordedPipeline
 from foveate.serve.service import Service
 
@@ -132,13 +132,15 @@ def _infer(
     all_binary = parameters.pop(_ALL_BINARY, False) is True
     requested = _requested(document, service, all_binary=all_binary)
     classifies = service.manifest.classifies
-    wanted = service.wanted_objects(parameters) if classifies else wanted_proposals(parameters)
+    wanted = (
+        service.wanted_objects(parameters)
+        if classifies
+        else Selection.read(parameters, OF_PROPOSALS)
+    )
     image = _image(service, call, tensors)
     found: Detections | Proposals
-    if classifies:
-        found = wanted.of(pipeline.detect(image, call))
-    else:
-        found = wanted.of(pipeline.propose(image, call))
+    with pipeline.recorded(call) as recorded:
+        found = wanted.of(recorded(image)) if classifies else wanted.of(recorded.propose(image))
     with call.timed("encode"):
         _check_masks(requested, found)
         arrays = {name: _ARRAYS[name](found) for name in requested}

@@ -18,10 +18,11 @@ from foveate.images.decoding import TooManyPixelsError
 from foveate.page import page_record
 from foveate.plain_text import json_text
 from foveate.results.detections import Detections, Proposals
+from foveate.runtime import Pipeline
 from foveate.serve.answers import BundleAnswer, ObjectsAnswer, ProposalsAnswer
 from foveate.serve.call import Call
 from foveate.serve.errors import RequestError
-from foveate.serve.parameters import wanted_proposals
+from foveate.serve.parameters import OF_PROPOSALS, Selection
 from foveate.serve.pipelines import RecordedPipeline
 from foveate.serve.service import Service
 from foveate.tracing.image_trace import stage_times
@@ -36,25 +37,21 @@ async def find_objects(request: Request) -> Response:
     _require_classifier(service)
     wanted = service.wanted_objects(_query(request))
     return await _answer(
-        request,
-        lambda pipeline, image, call: wanted.of(pipeline.detect(image, call)),
-        ObjectsAnswer.of,
+        request, lambda pipeline, image: wanted.of(pipeline(image)), ObjectsAnswer.of
     )
 
 
 async def find_proposals(request: Request) -> Response:
     """Answer with the proposals in the image of the body, as JSON or as an overlay."""
-    wanted = wanted_proposals(_query(request))
+    wanted = Selection.read(_query(request), OF_PROPOSALS)
     return await _answer(
-        request,
-        lambda pipeline, image, call: wanted.of(pipeline.propose(image, call)),
-        ProposalsAnswer.of,
+        request, lambda pipeline, image: wanted.of(pipeline.propose(image)), ProposalsAnswer.of
     )
 
 
 async def _answer(
     request: Request,
-    find: Callable[[RecordedPipeline, UInt8Array, Call], Found],
+    find: Callable[[Pipeline, UInt8Array], Found],
     describe: Callable[[Found], ObjectsAnswer | ProposalsAnswer],
 ) -> Response:
     """Answer with what is found in the image of the body, as JSON or as an overlay."""
@@ -63,7 +60,8 @@ async def _answer(
 
     def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> bytes:
         image = _decode(request, body, call)
-        found = find(pipeline, image, call)
+        with pipeline.recorded(call) as recorded:
+            found = find(recorded, image)
         with call.timed("encode"):
             return _png(found.draw(image)) if kind == PNG else _json(describe(found))
 
@@ -77,7 +75,8 @@ async def find_for_page(request: Request) -> Response:
 
     def work(pipeline: RecordedPipeline, body: bytes, call: Call) -> bytes:
         image = _decode(request, body, call)
-        found = pipeline.find(image, call)
+        with pipeline.recorded(call) as recorded:
+            found = recorded.find(image)
         with call.timed("encode"):
             record = page_record(
                 "",

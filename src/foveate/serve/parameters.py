@@ -141,12 +141,3 @@ class Selection:
     def of(self, results: Results) -> Results:
         """Return the results that are wanted, best first."""
         return results[results.scores >= self.score_threshold][: self.most]
-
-
-def wanted_proposals(given: Mapping[str, object]) -> Selection:
-    """Return which proposals the parameters of a request select.
-
-    Raises:
-        RequestError: A parameter is unknown or out of range.
-    """
-    return Selection.read(given, OF_PROPOSALS)

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 
-from foveate.arrays import UInt8Array
 from foveate.page import SCORE_THRESHOLD
-from foveate.results.detections import Detections, Findings, Proposals
 from foveate.runtime import Pipeline, PipelineOptions, load
 from foveate.serve.call import Call
 from foveate.serve.options import ServeOptions
@@ -46,41 +44,18 @@ class RecordedPipeline:
 
             release_arena()
 
-    def detect(self, image: UInt8Array, call: Call) -> Detections:
-        """Find the objects in an image, (H, W, 3) uint8 RGB.
-
-        Raises:
-            AbandonedError: The call was abandoned.
-        """
-        with self._recorded(call):
-            return self.pipeline(image)
-
-    def propose(self, image: UInt8Array, call: Call) -> Proposals:
-        """Find the objects in an image, (H, W, 3) uint8 RGB, without classifying them.
-
-        Raises:
-            AbandonedError: The call was abandoned.
-        """
-        with self._recorded(call):
-            return self.pipeline.propose(image)
-
-    def find(self, image: UInt8Array, call: Call) -> Findings:
-        """Find both in an image, (H, W, 3) uint8 RGB.
-
-        Raises:
-            AbandonedError: The call was abandoned.
-        """
-        with self._recorded(call):
-            return self.pipeline.find(image)
-
     @contextmanager
-    def _recorded(self, call: Call) -> Iterator[None]:
-        """Record the work of the calling thread as that of a call."""
+    def recorded(self, call: Call) -> Iterator[Pipeline]:
+        """Yield the pipeline, whose work in the calling thread is recorded as that of a call.
+
+        Raises:
+            AbandonedError: The call was abandoned; also from the work.
+        """
         with call.timed("pipeline"):
             call.trace = self._recorder.begin(0)
             try:
                 call.check()  # now that the trace is there, so that no `abandon` is missed
-                yield
+                yield self.pipeline
             finally:
                 self._recorder.end()
                 call.times.update(total_times(call.trace, "network"))
