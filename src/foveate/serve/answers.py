@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from foveate.bundle import Manifest
 from foveate.results.detections import Detections, Proposals
@@ -84,18 +86,12 @@ class ObjectsAnswer:
     @classmethod
     def of(cls, found: Detections) -> ObjectsAnswer:
         """Return the answer with these objects."""
-        rows = zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+        rows = zip(found.labels.tolist(), _shown(found), strict=True)
         return cls(
             image=_size_of(found),
             objects=tuple(
-                FoundObject(
-                    box=_rounded(box),
-                    score=round(score, 6),
-                    label=label,
-                    name=found.class_names[label],
-                    mask=RunLengths(size=tuple(code["size"]), counts=code["counts"]),
-                )
-                for (box, score, label), code in zip(rows, found.masks.rle(), strict=True)
+                FoundObject(label=label, name=found.class_names[label], **one)
+                for label, one in rows
             ),
         )
 
@@ -115,18 +111,8 @@ class ProposalsAnswer:
     @classmethod
     def of(cls, found: Proposals) -> ProposalsAnswer:
         """Return the answer with these proposals."""
-        rows = zip(found.boxes.tolist(), found.scores.tolist(), found.masks.rle(), strict=True)
-        return cls(
-            image=_size_of(found),
-            proposals=tuple(
-                FoundProposal(
-                    box=_rounded(box),
-                    score=round(score, 6),
-                    mask=RunLengths(size=tuple(code["size"]), counts=code["counts"]),
-                )
-                for box, score, code in rows
-            ),
-        )
+        proposals = tuple(FoundProposal(**one) for one in _shown(found))
+        return cls(image=_size_of(found), proposals=proposals)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,5 +198,12 @@ def _size_of(found: Detections | Proposals) -> ImageSize:
     return ImageSize(width=width, height=height)
 
 
-def _rounded(box: list[float]) -> tuple[float, ...]:
-    return tuple(round(value, 3) for value in box)
+def _shown(found: Detections | Proposals) -> Iterator[dict[str, Any]]:
+    """Yield what objects with and without a class have in common."""
+    rows = zip(found.boxes.tolist(), found.scores.tolist(), found.masks.rle(), strict=True)
+    for box, score, code in rows:
+        yield {
+            "box": tuple(round(value, 3) for value in box),
+            "score": round(score, 6),
+            "mask": RunLengths(size=tuple(code["size"]), counts=code["counts"]),
+        }

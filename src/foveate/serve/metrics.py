@@ -30,6 +30,7 @@ _COUNTS = {
     "nv_inference_compute_infer_duration_us": "Cumulative time in which pipelines worked",
     "nv_inference_compute_output_duration_us": "Cumulative time in which answers were encoded",
 }
+_ONCE = ("nv_inference_request_success", "nv_inference_count", "nv_inference_exec_count")
 
 
 class Metrics:
@@ -107,20 +108,16 @@ class _Triton:
         if status >= 400:
             self._failures[_reason(status)] += 1
             return
-        times = call.times
-        infer = times.get("pipeline", 0.0)
-        self._counts.update(
-            {
-                "nv_inference_request_success": 1,
-                "nv_inference_count": 1,
-                "nv_inference_exec_count": 1,
-                "nv_inference_request_duration_us": _microseconds(call.seconds),
-                "nv_inference_queue_duration_us": _microseconds(call.waiting or 0.0),
-                "nv_inference_compute_input_duration_us": _microseconds(times.get("decode", 0.0)),
-                "nv_inference_compute_infer_duration_us": _microseconds(infer),
-                "nv_inference_compute_output_duration_us": _microseconds(times.get("encode", 0.0)),
-            }
-        )
+        self._counts.update(_ONCE)
+        seconds = {
+            "request": call.seconds,
+            "queue": call.waiting or 0.0,
+            "compute_input": call.times.get("decode", 0.0),
+            "compute_infer": call.times.get("pipeline", 0.0),
+            "compute_output": call.times.get("encode", 0.0),
+        }
+        for part, taken in seconds.items():
+            self._counts[f"nv_inference_{part}_duration_us"] += round(taken * 1e6)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics, as a registry wants them."""
@@ -167,7 +164,3 @@ def _reason(status: int) -> str:
     if status == CLIENT_GONE:
         return "CANCELED"
     return "BACKEND" if status >= 500 else "OTHER"
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1e6)
