@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.sessions import SimulatedSession
@@ -37,3 +40,25 @@ def test_each_stage_has_a_stream_of_its_own(
     assert len({one.stream for one in sessions}) == 4
     for one in engines.values():
         one.close()
+
+
+def test_the_libraries_of_cuda_are_loaded_once_and_standard_output_stays(
+    contrast_bundle: Path,
+    simulated: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls: list[int] = []
+
+    def preload() -> None:
+        calls.append(1)
+        time.sleep(0.1 * len(calls))  # so that calls that begin together do not end in that order
+        sys.stdout.write("Failed to load libcublas.so.13\n")
+
+    monkeypatch.setattr(onnxruntime_cuda, "open_session", partial(SimulatedSession, simulated))
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    vars(onnxruntime_cuda._prepare)["__wrapped__"].cache_clear()
+    for one in open_onnxruntime_engines(Bundle.open(contrast_bundle), CudaDevice()).values():
+        one.close()
+    sys.stdout.write("after\n")
+    assert (len(calls), capsys.readouterr().out) == (1, "after\n")

@@ -7,12 +7,11 @@ import hashlib
 import re
 from collections import deque
 from contextlib import suppress
-from functools import cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from foveate.errors import BackendError, BundleError, FoveateError, OutOfMemoryError
 from foveate.system.files import write_file
+from foveate.system.once import once
 from foveate.system.private_files import cache_folder, check_private, make_private
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ class Library:
             BackendError: It cannot be loaded.
         """
         what = f"the plugin library {path} cannot be loaded"
-        with _loading:
-            self.require(what, _load_plugins, self.module, path)
+        self.require(what, _load_plugins, self.module, path)
 
     def load(self, path: Path, name: str, *, version_compatible: bool) -> LoadedPlan:
         """Load a plan.
@@ -184,10 +182,7 @@ def _make_log(trt: Any) -> Any:
     return Log()
 
 
-_loading = Lock()  # two calls at once would both load it
-
-
-@cache  # a second library of the same operators would be refused
+@once  # a second library of the same operators would be refused
 def _load_plugins(trt: Any, path: Path) -> bool:
     if trt.get_plugin_registry().load_library(str(path)) is None:
         raise RuntimeError("the library does not load")

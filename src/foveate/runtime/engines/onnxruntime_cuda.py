@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime
@@ -24,6 +23,7 @@ from foveate.runtime.engines.onnxruntime_session import (
 )
 from foveate.runtime.engines.own_stream import OwnStreamEngine
 from foveate.system.gpu import current_gpu
+from foveate.system.once import once
 from foveate.system.private_files import cache_folder, check_private, make_private
 from foveate.system.resources import shortage
 
@@ -200,7 +200,7 @@ def _engine_folder() -> Path:
     return folder
 
 
-@cache
+@once  # sessions are opened in several threads, which would exchange stdout for good
 def _prepare() -> None:
     """Load the libraries of CUDA and cuDNN from their wheels, where the linker does not look."""
     onnxruntime.set_default_logger_severity(4)  # an error tells of a provider that does not start
