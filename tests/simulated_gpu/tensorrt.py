@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
-from weakref import WeakSet
+from weakref import ReferenceType, WeakSet, ref
 
 import numpy as np
 import onnx
@@ -60,11 +60,13 @@ class SimulatedTensorRT(ModuleType):
         self.contexts: WeakSet[Context] = WeakSet()
         self.kernels: list[bytes] = []
         self.libraries: set[str] = set()
-        self.logger: Logger | None = None
+        self.runtimes: WeakSet[Runtime] = WeakSet()
+        self.logger: ReferenceType[Logger] | None = None
 
     def Runtime(self, logger: Logger) -> Runtime:  # noqa: N802 - the name of TensorRT
-        self.logger = logger
-        return Runtime(self)
+        if not self.runtimes:  # there is one logger at a time, that of the first runtime
+            self.logger = ref(logger)
+        return Runtime(self, logger)
 
     def get_plugin_registry(self) -> SimpleNamespace:
         return SimpleNamespace(load_library=self._load_library)
@@ -84,16 +86,19 @@ class SimulatedTensorRT(ModuleType):
 
     def log(self, message: str) -> bool:
         """Log an error and return False."""
-        assert self.logger is not None
-        self.logger.log(Logger.ERROR, message)
+        logger = None if self.logger is None else self.logger()
+        assert logger is not None, "the logger of the first runtime is gone"
+        logger.log(Logger.ERROR, message)
         return False
 
 
 class Runtime:
     engine_host_code_allowed = False
 
-    def __init__(self, trt: SimulatedTensorRT) -> None:
+    def __init__(self, trt: SimulatedTensorRT, logger: Logger) -> None:
         self._trt = trt
+        self._logger = logger  # alive as long as this runtime
+        trt.runtimes.add(self)
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
         trt = self._trt

@@ -34,7 +34,7 @@ class Library:
 
     def __init__(self, module: Any) -> None:
         self.module = module
-        self._log = _make_log(module)
+        self._log = _log_of(module.ILogger)
         what = f"{module.__name__} does not start"
         self._runtime = self.require(what, module.Runtime, self._log)
 
@@ -169,14 +169,15 @@ class _KernelCache:
             write_file(self._file, bytes(memoryview(self._cache.serialize())))
 
 
-def _make_log(trt: Any) -> Any:
-    class Log(trt.ILogger):  # type: ignore[misc]  # the module is chosen at run time
+@once  # TensorRT has one logger at a time, and gives it to what a later runtime does, too
+def _log_of(base: Any) -> Any:
+    class Log(base):  # type: ignore[misc]  # the module is chosen at run time
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            base.__init__(self)
             self.errors: deque[str] = deque(maxlen=4)
 
         def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+            if severity in (base.INTERNAL_ERROR, base.ERROR):
                 self.errors.append(message)
 
     return Log()

@@ -24,6 +24,7 @@ CLASSES = {
     "trt": "",
     "kinds": "DynamicShapesKernelSpecializationStrategy",
     "module": "",
+    "base": "ILogger",
     "trt.get_plugin_registry()": "IPluginRegistry",
     "_runtime": "Runtime",
     "engine": "ICudaEngine",

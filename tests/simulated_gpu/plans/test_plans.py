@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Callable
@@ -80,6 +81,18 @@ def test_two_threads_load_the_plugin_library_once(
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(open_engines, range(4))) == [4] * 4
+
+
+def test_an_error_is_quoted_after_the_first_pipeline_is_gone(
+    compiled: Bundle, device: CudaDevice, trt: SimulatedTensorRT
+) -> None:
+    first = open_tensorrt_engines(compiled, device, "tensorrt")
+    second = open_tensorrt_engines(compiled, device, "tensorrt")["propose"]
+    first.clear()
+    gc.collect()
+    trt.simulation.architecture = "sm_90"  # the plan was copied from another machine
+    with pytest.raises(BackendError, match="generated on an incompatible device: sm_75"):
+        second.bind(buffers_of(device, second, 224, 256), device.stream())
 
 
 def test_kernels_that_tensorrt_for_rtx_compiles_are_kept(
