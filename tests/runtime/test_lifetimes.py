@@ -258,6 +258,22 @@ def test_the_memory_of_an_image_that_failed_is_free_at_once(contrast_bundle: Pat
         gc.enable()
 
 
+def test_a_pipeline_that_cannot_be_created_closes_its_parts(contrast_bundle: Path) -> None:
+    class Closing(CpuDevice):
+        def close(self) -> None:
+            closed.append("device")
+
+    closed: list[str] = []
+    bundle, device = Bundle.open(contrast_bundle), Closing()
+    engines = open_engines(bundle, device)
+    refine = engines.pop("refine")
+    with pytest.raises(BundleError, match="the stage 'refine' has no engine"):
+        Pipeline(bundle, engines, device=device)
+    assert closed == ["device"]
+    assert [engine._session for engine in engines.values()] == [None] * len(engines)  # type: ignore[attr-defined]
+    refine.close()
+
+
 AFTER_THE_MAIN_THREAD = """
 import atexit, sys, threading
 import foveate

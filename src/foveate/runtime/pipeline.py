@@ -53,10 +53,10 @@ class Pipeline:
 
     Args:
         bundle: Bundle of the engines.
-        engines: Engine of each stage, by name. The pipeline takes ownership and closes them.
-            Without ``features`` and ``classify`` the pipeline can only propose.
+        engines: Engine of each stage, by name. The pipeline closes them, also if it cannot be
+            created. Without ``features`` and ``classify`` the pipeline can only propose.
         device: Device that runs the operations between the engines; the CPU by default. The
-            pipeline takes ownership and closes it.
+            pipeline closes it likewise.
         options: Options of the pipeline; the defaults if ``None``.
 
     Attributes:
@@ -78,19 +78,23 @@ class Pipeline:
         self.bundle = bundle
         self.options = options or PipelineOptions()
         self.engines = dict(engines)
-        check_engines(bundle, engines)
         self.device: Device = device or CpuDevice()
-        self.manifest: Manifest = self.options.applied_to(bundle.manifest)
-        self._tiling = Tiling.of(self.options, self.manifest)
-        setup = Setup(
-            device=self.device,
-            engines=self.engines,
-            manifest=self.manifest,
-            score_threshold=self.options.score_threshold,
-            parallel_levels=self.options.parallel_levels,
-        )
-        self._most_in_flight = Most(self.options.max_in_flight)
-        self._slots = Slots(setup, self.options.max_in_flight)
+        try:
+            check_engines(bundle, engines)
+            self.manifest: Manifest = self.options.applied_to(bundle.manifest)
+            self._tiling = Tiling.of(self.options, self.manifest)
+            setup = Setup(
+                device=self.device,
+                engines=self.engines,
+                manifest=self.manifest,
+                score_threshold=self.options.score_threshold,
+                parallel_levels=self.options.parallel_levels,
+            )
+            self._most_in_flight = Most(self.options.max_in_flight)
+            self._slots = Slots(setup, self.options.max_in_flight)
+        except BaseException:  # there is no pipeline that the caller could close
+            self._release()
+            raise
         # Arrays on the device may be collected, which frees a slot, while this thread holds it.
         self._lock = threading.RLock()
         self._process = os.getpid()
@@ -123,7 +127,7 @@ class Pipeline:
             BackendError: The pipeline is closed, or was loaded in another process.
         """
         if on_device:
-            self._check_usable()
+            self.check_usable()
             check_classifies(self.bundle, self.engines)
             self._tiling.check_off()
             image = self._read(cast("Image", images))
@@ -177,7 +181,7 @@ class Pipeline:
             BundleError: The bundle has no classifier.
             BackendError: The pipeline is closed, or was loaded in another process.
         """
-        self._check_usable()
+        self.check_usable()
         check_classifies(self.bundle, self.engines)
         if with_proposals:
             return self._stream(iterate(images), "findings", findings_of)
@@ -191,7 +195,7 @@ class Pipeline:
         """
         from foveate.runtime.video import VideoResults  # noqa: PLC0415 - images do not need it
 
-        self._check_usable()
+        self.check_usable()
         check_classifies(self.bundle, self.engines)
         return VideoResults(self, source, policy=policy)
 
@@ -211,7 +215,7 @@ class Pipeline:
             self._release()
 
     def __enter__(self) -> Pipeline:
-        self._check_usable()
+        self.check_usable()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -234,7 +238,7 @@ class Pipeline:
         if kind != "proposals":
             check_classifiable(sizes, self.bundle.manifest)
         with self._lock:
-            self._check_usable()
+            self.check_usable()
             return self._slots.start(image, kind, sizes)
 
     def _stream(
@@ -243,16 +247,15 @@ class Pipeline:
         tiled = Tiled[Result](map(self._read, images), self._tiling, self.manifest)
 
         def take() -> UInt8Array | GpuImage:
-            self._check_usable()
+            self.check_usable()
             return tiled.take()
 
         def end(slot: Slot) -> Result:
-            self._check_usable()
+            self.check_usable()
             return self._end(slot, result_of)
 
-        begin = partial(self._begin, kind=kind)
-        in_flight = InFlight(begin, end, self._drop, self._most_in_flight)
-        return tiled.merged(in_flight.stream(take))
+        begin, most = partial(self._begin, kind=kind), self._most_in_flight
+        return tiled.merged(InFlight(begin, end, self._drop, most).stream(take))
 
     def _drop(self, flying: Iterable[Slot]) -> None:
         """Wait for images whose results nobody collects any longer, and ignore their errors."""
@@ -262,10 +265,7 @@ class Pipeline:
                     self._end(slot, lambda *_: None)
 
     def _end(self, slot: Slot, result_of: Callable[[Manifest, Steps], Result]) -> Result:
-        """Wait for an image, copy its result, and free its slot for the next image.
-
-        A slot whose work failed is not used again.
-        """
+        """Wait for an image, copy its result, and free its slot, unless its work failed."""
         try:
             slot.synchronize()
             result = result_of(self.manifest, slot.steps)
@@ -313,12 +313,12 @@ class Pipeline:
             engine.close()
         self.device.close()
 
-    def _check_usable(self) -> None:
-        """Check the pipeline before any lock is taken; a fork may have left the lock held."""
+    def check_usable(self) -> None:
+        """Raise BackendError if closed or forked, without a lock, which a fork may leave held."""
         if os.getpid() != self._process:
+            what = "the pipeline was loaded in another process, before fork"
             raise BackendError(
-                "the pipeline was loaded in another process, before fork",
-                remedy="load it in this process, or start processes with 'spawn'",
+                what, remedy="load it in this process, or start processes with 'spawn'"
             )
         if self._closed:
             raise BackendError("the pipeline is closed", remedy="load it again")
