@@ -94,6 +94,22 @@ def test_every_use_in_a_forked_child_is_an_error_that_names_fork() -> None:
     assert run(body) == [*[FORKED] * 8, "None", "4"]
 
 
+def test_a_server_in_a_forked_child_refuses_the_pipeline_of_its_parent() -> None:
+    body = """
+    import asyncio
+    from foveate.serve import create_app
+
+    app = create_app([load()])
+
+    async def start():
+        async with app.router.lifespan_context(app):
+            pass
+
+    forked(lambda: told(lambda: asyncio.run(start())))
+    """
+    assert run(body) == [FORKED]
+
+
 def test_a_pool_of_forked_processes_reports_the_error() -> None:
     body = """
     pipeline = load()

@@ -90,7 +90,12 @@ class Recorder:
 
 
 def record_pipeline(recorder: Recorder, pipeline: Pipeline) -> Pipeline:
-    """Return a pipeline whose work is recorded; it takes engines and device of an unused one."""
+    """Return a pipeline whose work is recorded; it takes engines and device of an unused one.
+
+    Raises:
+        BackendError: The pipeline is closed, or was loaded in another process.
+    """
+    pipeline.check_usable()  # the new one would know neither
     return Pipeline(
         pipeline.bundle,
         {name: RecordingEngine(recorder, name, one) for name, one in pipeline.engines.items()},
