@@ -5,6 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from foveate.datasets.coco import CocoDataset
 from foveate.datasets.layouts import find_parts
 from foveate.errors import DataError
 from foveate.progress import Progress
+from foveate.system.executors import submit
 
 _log = logging.getLogger(__name__)
 _EXAMPLES = 3
@@ -77,8 +79,9 @@ def without_broken_images(dataset: CocoDataset, task: str, progress: Progress) -
 
     errors = {}
     with ThreadPoolExecutor(2) as pool:
-        for index, error in enumerate(pool.map(broken, range(len(dataset)))):
-            if error is not None:
+        running = [submit(pool, partial(broken, index)) for index in range(len(dataset))]
+        for index, one in enumerate(running):
+            if (error := one.result()) is not None:
                 errors[index] = error
             progress(task, index + 1, len(dataset))
     if not errors:

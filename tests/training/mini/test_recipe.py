@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,3 +213,33 @@ def test_a_bundle_of_other_networks_is_no_start(
     assert invoke([*words, str(tmp_path / "deepmask.safetensors")]) == 1
     message = "expected sharpmask-mini to start from, found deepmask-mini"
     assert message in capsys.readouterr().err
+
+
+AFTER_THE_MAIN_THREAD = """
+import sys, threading
+from pathlib import Path
+from foveate.datasets import CocoDataset
+from foveate.datasets.splits import without_broken_images
+from foveate.models import EfficientNetLite0
+from foveate.training.mini.trunk import FrozenTrunk
+from foveate.training.mini.window_cache import CacheOptions, build_cache
+
+dataset, output = CocoDataset(Path(sys.argv[1])), Path(sys.argv[2])
+
+def work():
+    threading.main_thread().join()
+    usable = without_broken_images(dataset, "images", lambda *_: None)
+    trunk, options = FrozenTrunk(EfficientNetLite0(last_stride=16), 16), CacheOptions(views_per_image=1)
+    print(len(usable), len(build_cache(usable, trunk, output, options, lambda *_: None).scores))
+
+threading.Thread(target=work).start()
+"""
+
+
+def test_images_are_read_ahead_after_the_main_thread_has_ended(
+    dataset: CocoDataset, tmp_path: Path
+) -> None:
+    program = [sys.executable, "-W", "ignore", "-c", AFTER_THE_MAIN_THREAD]
+    words = [*program, str(dataset.directory), str(tmp_path / "windows")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == ("4 4\n", "")

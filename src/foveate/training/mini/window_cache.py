@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from foveate.models.deepmask import CELLS, STRIDE, WINDOW
 from foveate.models.efficientnet_lite import CHANNELS
 from foveate.models.sharpmask import SKIP_STRIDES
 from foveate.progress import Progress
+from foveate.system.executors import submit
 from foveate.system.files import new_folder
 from foveate.training.mini.trunk import FrozenTrunk
 from foveate.training.mini.views import CONTEXT, GRID, LabelRules, View, sample_view, shown_sides
@@ -209,9 +210,9 @@ def _drawn(
         return views
 
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(draw, 0)
+        ahead = submit(pool, partial(draw, 0))
         for index in range(len(dataset)):
-            current, ahead = ahead, pool.submit(draw, min(index + 1, len(dataset) - 1))
+            current, ahead = ahead, submit(pool, partial(draw, min(index + 1, len(dataset) - 1)))
             yield current.result()
 
 
