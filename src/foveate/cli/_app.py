@@ -10,9 +10,10 @@ import typer
 from typer.main import get_command
 
 from foveate import __version__
-from foveate.cli._console import kept_loggers, print_error, print_line
+from foveate.cli._console import print_error, print_line
 from foveate.cli._interruption import on_interruption
 from foveate.errors import BackendError, FoveateError, InputError, MissingExtraError, OptionError
+from foveate.system.loggers import loggers_restored
 from foveate.system.resources import shortage
 
 COMMANDS = {
@@ -64,7 +65,7 @@ def invoke_command(arguments: Sequence[str]) -> int:
     try:
         _check_empty(words, chosen)
         command = get_command(build_app(chosen))  # calling the app would replace sys.excepthook
-        with kept_loggers():
+        with loggers_restored():
             command(words, prog_name="foveate", obj=debug)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1

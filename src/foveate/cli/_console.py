@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 from foveate.cli._interruption import SIGPIPE, Interrupted
 from foveate.errors import InputError
 from foveate.plain_text import printable
+from foveate.system.loggers import redirect_logger
 from foveate.system.resources import remedy_of
 
 if TYPE_CHECKING:
@@ -82,24 +83,7 @@ def show_log(name: str) -> None:
         def emit(self, record: logging.LogRecord) -> None:
             print_line(record.getMessage(), to_stderr=True)
 
-    logger = logging.getLogger(name)
-    logger.handlers = [Lines()]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
-@contextlib.contextmanager
-def kept_loggers() -> Iterator[None]:
-    """Restore the loggers that commands set up, since other programs may run a command too."""
-    names = ("foveate", "foveate.bundle", "foveate.runtime", "uvicorn")
-    loggers = [logging.getLogger(name) for name in names]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    try:
-        yield
-    finally:
-        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-            logger.handlers, logger.propagate = handlers, propagate
-            logger.setLevel(level)
+    redirect_logger(name, Lines(), logging.INFO)
 
 
 def print_thread_error(failed: threading.ExceptHookArgs) -> None:

@@ -6,7 +6,6 @@ wrongly, and without what the padding of the model makes of the sides of an imag
 """
 
 import difflib
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from foveate.models.deepmask import STRIDE
 from foveate.models.efficientnet_lite import SamePadConv2d
 from foveate.models.layers import FrozenAffine
 from foveate.models.trunk import Trunk, of_unit_range
+from foveate.system.loggers import silenced_logger
 
 PREFIX = "timm:"
 """Beginning of the name of a trunk; the name of a model of timm follows."""
@@ -137,10 +137,10 @@ def _require_weights(model: Any, state: Mapping[str, Tensor]) -> None:
 
 def _create(timm: Any, name: str, **options: Any) -> Any:
     """Return the part of a model that computes maps."""
-    # It warns about the weights of the layers that are left out.
-    logging.getLogger("timm.models._builder").disabled = True
     try:
-        return timm.create_model(name, features_only=True, **options)
+        # It warns about the weights of the layers that are left out.
+        with silenced_logger("timm.models._builder"):
+            return timm.create_model(name, features_only=True, **options)
     except Exception as error:  # the errors of models, of the hub and of connections share no class
         what, remedy = f"{PREFIX}{name} computes no maps", "use a convolutional model"
         if options.get("pretrained"):

@@ -9,6 +9,7 @@ from typing import Any
 
 from foveate.plain_text import json_text
 from foveate.serve.call import Call
+from foveate.system.loggers import redirect_logger
 
 _logger = logging.getLogger("foveate.serve")
 
@@ -39,14 +40,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_to_stderr(*, debug: bool = False) -> None:
-    """Write what the server and the libraries below it log to stderr."""
+    """Write what the server and the libraries below it log to stderr, until the command ends."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter(debug=debug))
     for name, level in (("foveate", logging.INFO), ("uvicorn", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.handlers = [handler]
-        logger.setLevel(level)
-        logger.propagate = False
+        redirect_logger(name, handler, level)
 
 
 def log_request(call: Call, method: str, status: int, *, infers: bool) -> None:

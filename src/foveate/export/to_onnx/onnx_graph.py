@@ -2,7 +2,6 @@
 """Export of a stage to an ONNX model, and its comparison with PyTorch."""
 
 import inspect
-import logging
 import re
 import warnings
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from foveate.export.execution.sessions import session_function
 from foveate.export.execution.stage_model import HALF, OPSET
 from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.operators import attach_bodies, translation_table
+from foveate.system.loggers import silenced_logger
 
 SMALLEST_HALF_INITIALIZER = 64
 """Number of elements below which an initializer stays float32, since a Cast would cost more."""
@@ -48,11 +48,10 @@ def _trace(stage: Stage) -> onnx.ModelProto:
     takes = inspect.signature(stage.module.forward).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in takes):
         shapes = (shapes,)
-    with warnings.catch_warnings(), torch.no_grad():
-        # The exporter warns about its own deprecations, which do not concern the model.
+    # The exporter warns about its own deprecations, which do not concern the model.
+    silenced = silenced_logger("torch.onnx._internal.exporter._registration")
+    with silenced, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-        logger.disabled = True
         try:
             # Traced here, since the exporter would silently try other ways if this one fails.
             traced = torch.export.export(
