@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from foveate.errors import (
     BackendError,
@@ -25,6 +24,8 @@ from foveate.errors import (
     OutOfMemoryError,
 )
 
+# Not imported from typing, which takes most of the time in which Ctrl-C would show a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
     from foveate.results.detections import Detections, Findings, Proposals

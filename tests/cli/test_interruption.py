@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tests.samples.paths import PACKAGE
 
 from foveate.bundle import Bundle, write_bundle
 
@@ -198,3 +199,32 @@ def endless(source: Path, target: Path) -> Path:
     files = {name: (source / name).read_bytes() for name in opened.manifest.files}
     files[opened.manifest.stages["refine"].file] = model.SerializeToString()
     return write_bundle(target, opened.manifest, files).root
+
+
+AT_AN_IMPORT = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+module = sys.argv.pop(1)
+sys.meta_path.insert(0, Finder())
+from foveate.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["foveate.cli", "foveate.cli._interruption", "typer", "onnx"])
+def test_an_interruption_of_an_import_is_quiet(module: str) -> None:
+    words = [sys.executable, "-c", AT_AN_IMPORT, module, "inspect", "mini"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    # A shell reports 130 for both.
+    assert (done.returncode, done.stderr) in ((-2, ""), (130, "foveate: interrupted\n"))
+
+
+def test_little_is_imported_before_interruptions_are_quiet() -> None:
+    code = f"import sys; sys.path.insert(0, {str(PACKAGE.parent)!r}); import foveate.__main__"
+    words = [sys.executable, "-S", "-c", f"{code}; print('typing' in sys.modules)"]
+    assert subprocess.check_output(words, text=True) == "False\n"

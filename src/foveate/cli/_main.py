@@ -21,19 +21,19 @@ from foveate.system.resources import cpu_quota, usable_cores
 def main() -> None:
     """Run the command that the arguments of this process name, and exit."""
     open_streams()
-    # Before the imports of the command, which take the first tenths of a second.
-    install_handlers()
-    if cpu_quota() < inf:  # PyTorch and NumPy's BLAS ignore the quota
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
-    # Pillow warns about metadata that do not matter here.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    if "--debug" not in sys.argv:
-        threading.excepthook = print_thread_error
     try:
+        # Before the imports of the command, which take the first tenths of a second.
+        install_handlers()
+        if cpu_quota() < inf:  # PyTorch and NumPy's BLAS ignore the quota
+            os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+        # Pillow warns about metadata that do not matter here.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        if "--debug" not in sys.argv:
+            threading.excepthook = print_thread_error
         status = invoke(sys.argv[1:])
+        restore_handlers()
     except Interrupted as stop:
         exit_interrupted(stop.number)
-    restore_handlers()
     sys.exit(status if close_streams() else status or 1)
 
 
