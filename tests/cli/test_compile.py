@@ -119,6 +119,10 @@ def test_print_trtexec_builds_nothing(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["--image-size", "640"], "expected an image size such as 640x480, got '640'"),
         (["--range", "boxes=5"], "expected a range such as boxes=1:100:400, got 'boxes=5'"),
+        (
+            ["--print-trtexec", "--arch", "sm_90"],
+            "tensorrt-rtx cannot build for sm_90, expected one",
+        ),
         (["--print-trtexec", "--cache", "x"], "--print-trtexec takes no --cache: omit one or the"),
         (["--timing-cache", "x"], "tensorrt-rtx does not support --timing-cache: omit --timing-"),
     ],

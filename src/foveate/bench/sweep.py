@@ -284,7 +284,9 @@ def with_fronts(points: Sequence[Point]) -> tuple[Point, ...]:
 
     def best_in(point: Point, dataset: str) -> tuple[str, ...]:
         results = [one.datasets[dataset] for one in points]
-        return tuple(name for name in _JUDGED if _is_on_front(point.datasets[dataset], results, name))
+        return tuple(
+            name for name in _JUDGED if _is_on_front(point.datasets[dataset], results, name)
+        )
 
     return tuple(
         replace(

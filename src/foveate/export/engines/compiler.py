@@ -5,7 +5,7 @@ import hashlib
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from foveate.bundle import Bundle
 from foveate.bundle.engine_key import EngineKey
 from foveate.bundle.engine_metadata import EngineMetadata
 from foveate.bundle.manifest import FileSpec
-from foveate.errors import BackendError
+from foveate.errors import BackendError, OptionError
 from foveate.export.engines.cache import EngineCache
 from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.process import BuildJob, run_build
@@ -31,7 +31,7 @@ from foveate.kernels.plugins.library import (
 from foveate.progress import Progress, no_progress
 from foveate.system.files import open_output, write_file
 from foveate.system.gpu import Gpu, current_gpu
-from foveate.system.tensorrt import TARGETS, check_driver, find_installed
+from foveate.system.tensorrt import TARGETS, Target, check_driver, find_installed, import_library
 
 RECIPE = 2
 """Number that grows whenever the same file and options lead to another engine, so that old ones miss."""
@@ -156,10 +156,21 @@ def compile_bundle(
         yield result
 
 
+def _check_archs(target: Target, archs: Sequence[str]) -> None:
+    """Check that a target builds for these compute capabilities of other machines."""
+    names = import_library(target).ComputeCapability.__members__
+    known = [f"sm_{name[2:]}" for name in names if name.startswith("SM")]
+    for arch in archs:
+        if arch not in known:
+            what = f"{target.name} cannot build for {arch}, expected one of {', '.join(known)}"
+            raise OptionError(what, remedy="on such a GPU itself: --target tensorrt")
+
+
 def _archs(options: CompileOptions, gpu: Gpu | None) -> tuple[str, ...]:
     """Return the compute capabilities to build for."""
     if TARGETS[options.target].cross:
         chosen = options.archs or ((gpu.arch,) if gpu is not None else DEFAULT_ARCHS)
+        _check_archs(TARGETS[options.target], chosen)
         # Sorted, so that the order on the command line does not change the key.
         return tuple(sorted(set(chosen), key=lambda arch: int(arch[3:])))
     if gpu is None:
