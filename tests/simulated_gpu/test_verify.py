@@ -108,6 +108,7 @@ def test_a_plan_that_differs_is_named(
     status, _, error = verify(damaged, image, capsys, "--reference", str(bundle.root))
     assert status == 1
     assert "the engine 'refine-k8' differs from the bundle 'small' on the CPU: its output" in error
+    assert error.endswith(": run foveate verify --device cpu --bisect to find the layer\n")
 
 
 def test_a_gpu_without_pytorch_is_compared_with_the_bundle_itself(

@@ -204,7 +204,7 @@ def _check_engine(
         if why is not None:
             raise ModelError(
                 f"{what} differs from {record.reference}: its output {output!r} {why}, on {image}",
-                remedy="run foveate verify --bisect to find the layer",
+                remedy="run foveate verify --device cpu --bisect to find the layer",
             )
 
 
@@ -238,7 +238,7 @@ def _check_detections(record: Record, bounds: Thresholds) -> None:
         f"the whole cascade differs from {record.reference}: {sum(good)} of {sum(most)} detections "
         f"have a partner, boxes within {bounds.box:g} px and masks of IoU {bounds.mask_iou:g}; most are "
         f"lost on {worst.image}",
-        remedy="pass other thresholds with --from-report, or look at the image with foveate run",
+        remedy="pass other thresholds, or look at the image with foveate run",
     )
 
 
@@ -249,7 +249,8 @@ def _check_accuracy(record: Record, bounds: Thresholds) -> None:
                 f"the whole cascade is less accurate than {record.reference}: {name} is "
                 f"{figure.found:.4f}, at least {bounds.accuracy:.1%} of {figure.expected:.4f} was "
                 "expected",
-                remedy="run foveate verify --bisect to find the layer, or export in a higher precision",
+                remedy="run foveate verify --device cpu --bisect to find the layer, or export in a "
+                "higher precision",
             )
 
 
