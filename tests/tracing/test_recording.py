@@ -6,7 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -18,7 +18,9 @@ from foveate.bench.images import Images, read_images
 from foveate.bench.system import PipelineSystem
 from foveate.bundle import Bundle
 from foveate.errors import InputError
-from foveate.runtime import PipelineOptions, load
+from foveate.runtime import Pipeline, PipelineOptions, load
+from foveate.runtime.devices import Device
+from foveate.runtime.engines import Engine
 from foveate.runtime.loading import open_parts
 from foveate.runtime.sizes import Sizes
 from foveate.tracing.clock import SystemClock
@@ -41,11 +43,18 @@ def images(contrast_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     return read_images(files, Bundle.open(contrast_bundle).manifest, decoding=False)
 
 
+def system_of(
+    bundle: Bundle, device: Device, engines: Mapping[str, Engine], images: Images
+) -> PipelineSystem:
+    pipeline = Pipeline(bundle, engines, device=device, options=OPTIONS)
+    return PipelineSystem(pipeline, images, SystemClock())
+
+
 @pytest.fixture
 def system(contrast_bundle: Path, images: Images) -> Iterator[PipelineSystem]:
     bundle = Bundle.open(contrast_bundle)
     device, engines = open_parts(bundle, "cpu", "onnxruntime", OPTIONS)
-    system = PipelineSystem(bundle, device, engines, OPTIONS, images, SystemClock())
+    system = system_of(bundle, device, engines, images)
     yield system
     system.close()
 
@@ -130,7 +139,7 @@ def test_nothing_is_recorded_outside_of_a_run(
 def test_a_bundle_that_only_proposes(proposing_bundle: Path, images: Images) -> None:
     bundle = Bundle.open(proposing_bundle)
     device, engines = open_parts(bundle, "cpu", "onnxruntime", OPTIONS)
-    system = PipelineSystem(bundle, device, engines, OPTIONS, images, SystemClock())
+    system = system_of(bundle, device, engines, images)
     try:
         (trace,) = system.stream([1])
         assert counts_of(trace)["network", "refine"] > 0
@@ -145,7 +154,7 @@ def test_files_are_read_in_the_run(contrast_bundle: Path, images: Images) -> Non
     assert reading.arrays == ()
     assert reading.inputs == images.inputs
     device, engines = open_parts(bundle, "cpu", "onnxruntime", OPTIONS)
-    system = PipelineSystem(bundle, device, engines, OPTIONS, reading, SystemClock())
+    system = system_of(bundle, device, engines, reading)
     try:
         assert counts_of(system.run(0))["read", "file"] == 1
     finally:
@@ -165,7 +174,7 @@ def test_a_pipeline_that_does_nothing_has_the_same_path(
 ) -> None:
     bundle = Bundle.open(contrast_bundle)
     engines = null_engines(bundle.manifest)
-    null = PipelineSystem(bundle, NullDevice(), engines, OPTIONS, images, SystemClock())
+    null = system_of(bundle, NullDevice(), engines, images)
     try:
         for index in (0, 1):
             assert counts_of(null.run(index)) == counts_of(system.run(index))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import fmean
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from foveate.bench.benchmark import Benchmark
     from foveate.bench.machine_record import GpuState
     from foveate.bench.record import Input, Subject
-    from foveate.tracing.image_trace import Division
 
 # Largest number of late images of a schedule that is held: this share of the images that arrived, or
 # this multiple of the number of images in flight, whichever is larger.
@@ -164,19 +163,16 @@ def _elapsed(rows: Sequence[Row]) -> float:
 
 
 def _parts(rows: Sequence[Row]) -> PartTimes:
-    overlaps = [row.division.overlap for row in rows if row.division.overlap is not None]
-
-    def part(value_of: Callable[[Division], float | None]) -> Distribution | None:
-        return _known(value_of(row.division) for row in rows)
-
+    parts = [row.division for row in rows]
+    overlaps = [one.overlap for one in parts if one.overlap is not None]
     return PartTimes(
         processing=distribution([row.sample.end - row.sample.start for row in rows]),
-        reading=part(lambda one: one.reading),
-        host=part(lambda one: one.host),
-        enqueue=part(lambda one: one.enqueue),
-        waiting_for_device=part(lambda one: one.waiting),
-        device=part(lambda one: one.device),
-        copies=part(lambda one: one.copies),
+        reading=_known(one.reading for one in parts),
+        host=_known(one.host for one in parts),
+        enqueue=_known(one.enqueue for one in parts),
+        waiting_for_device=_known(one.waiting for one in parts),
+        device=_known(one.device for one in parts),
+        copies=_known(one.copies for one in parts),
         overlap=fmean(overlaps) if overlaps else None,
     )
 
@@ -195,11 +191,7 @@ def _by_name(parts: Sequence[dict[str, float]]) -> dict[str, Distribution]:
 
 
 def _resources(benchmark: Benchmark, rows: Sequence[Row], surroundings: Surroundings) -> Resources:
-    on_cpu = surroundings.subject.device == "cpu"
-    sent, fetched = (
-        fmean(values) if rows and not on_cpu else None
-        for values in ([row.sent_bytes for row in rows], [row.fetched_bytes for row in rows])
-    )
+    copying = [] if surroundings.subject.device == "cpu" else rows
     remote = surroundings.subject.server is not None  # this process is only the client then
 
     def per_image(total: float | None) -> float | None:
@@ -208,8 +200,8 @@ def _resources(benchmark: Benchmark, rows: Sequence[Row], surroundings: Surround
     return Resources(
         peak_resident_bytes=None if remote else peak_memory() or None,
         device_bytes=surroundings.device_bytes,
-        copied_to_device=sent,
-        copied_from_device=fetched,
+        copied_to_device=fmean(row.sent_bytes for row in copying) if copying else None,
+        copied_from_device=fmean(row.fetched_bytes for row in copying) if copying else None,
         joules_per_image=per_image(benchmark.joules),
         energy_counter=surroundings.energy_counter,
         processor_seconds=None if remote else per_image(benchmark.processor_seconds),

@@ -169,8 +169,10 @@ def _optional(values: Iterable[float | None]) -> tuple[float | None, ...]:
 def _spans(index: int, sample: Sample, trace: ImageTrace, origin: float) -> list[Span]:
     """Return the work of one image, of its streams and of the thread that called the pipeline."""
     caller = f"worker {sample.worker}"
-    found = [(one.track, one.kind, one.name, one.start, one.end) for one in trace.work]
-    found = [(caller if one[0] == "host" else one[0], *one[1:]) for one in found]
+    found = [
+        (caller if one.track == "host" else one.track, one.kind, one.name, one.start, one.end)
+        for one in trace.work
+    ]
     if trace.launched is not None and trace.enqueued is not None:
         found.append((caller, "enqueue", "enqueue", trace.launched, trace.enqueued))
     if trace.waited is not None and trace.done is not None:

@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from foveate.errors import ServerError
 from foveate.protocol.client import BusyError
 from foveate.tracing.image_trace import ImageTrace, Work
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from foveate.bench.requests import Requests
     from foveate.protocol.client import InferenceClient
     from foveate.protocol.tensors import Message
     from foveate.tracing.clock import Clock
+
+T = TypeVar("T")
 
 
 class ServerSystem:
@@ -34,8 +38,7 @@ class ServerSystem:
         message = self._message(index, trace)
         trace.sent_bytes = len(message.body)
         try:
-            with _Times(trace, self._clock) as times:
-                answer = self._client.infer(message, on_sent=times.note_sent)
+            answer = _timed(partial(self._client.infer, message), trace, self._clock)
             trace.fetched[0] = len(answer.body)
             self._requests.form.check(self._client.outputs(answer))
         except BusyError:
@@ -71,26 +74,20 @@ class IdleSystem:
         """
         del index
         trace = ImageTrace()
-        with _Times(trace, self._clock) as times:
-            self._client.check_live(on_sent=times.note_sent)
+        _timed(self._client.check_live, trace, self._clock)
         return trace
 
     def close(self) -> None:
         """Leave the connections open."""
 
 
-class _Times:
-    """Notes when a request is sent, and when the answer is there."""
+def _timed(send: Callable[..., T], trace: ImageTrace, clock: Clock) -> T:
+    """Send a request; note the moments before it, when it is sent, and when the answer is there."""
 
-    def __init__(self, trace: ImageTrace, clock: Clock) -> None:
-        self._trace, self._now = trace, clock.now
+    def note_sent() -> None:
+        trace.enqueued = trace.waited = clock.now()
 
-    def note_sent(self) -> None:
-        self._trace.enqueued = self._trace.waited = self._now()
-
-    def __enter__(self) -> _Times:
-        self._trace.launched = self._now()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._trace.done = self._now()
+    trace.launched = clock.now()
+    answer = send(on_sent=note_sent)
+    trace.done = clock.now()
+    return answer

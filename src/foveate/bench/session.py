@@ -18,8 +18,9 @@ from foveate.bench.system import PipelineSystem, describe_subject
 from foveate.bundle import read_bundle
 from foveate.errors import BackendError
 from foveate.progress import Progress, no_progress
+from foveate.runtime import Pipeline
 from foveate.runtime.loading import open_parts
-from foveate.tracing.clock import Clock, SystemClock
+from foveate.tracing.clock import SystemClock
 from foveate.tracing.nvtx_ranges import NvtxRanges
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Session(Measurement):
             self._subject = describe_subject(
                 bundle, device, target.backend, engines, target.options
             )
-            system = self._open(device, engines, clock, ranges)
+            system = PipelineSystem(self._pipeline(device, engines), self._images, clock, ranges)
             opened.pop_all()  # the system owns them
         if options.nvtx:  # a GPU takes longer then, which a comparison must show
             changed = {**self._subject.options, "nvtx": True}
@@ -113,7 +114,8 @@ class Session(Measurement):
 
     def null_system(self) -> PipelineSystem:
         """Return a pipeline whose operations and networks do nothing."""
-        return self._open(NullDevice(), null_engines(self._bundle.manifest), self._clock)
+        engines = null_engines(self._bundle.manifest)
+        return PipelineSystem(self._pipeline(NullDevice(), engines), self._images, self._clock)
 
     def surroundings(self) -> Surroundings:
         """Return what belongs in the record and does not come from the run."""
@@ -139,15 +141,8 @@ class Session(Measurement):
             if self._free is not None and free is not None:
                 self._taken = self._free - free
 
-    def _open(
-        self,
-        device: Device,
-        engines: Mapping[str, Engine],
-        clock: Clock,
-        ranges: NvtxRanges | None = None,
-    ) -> PipelineSystem:
-        options, images = self._target.options, self._images
-        return PipelineSystem(self._bundle, device, engines, options, images, clock, ranges)
+    def _pipeline(self, device: Device, engines: Mapping[str, Engine]) -> Pipeline:
+        return Pipeline(self._bundle, engines, device=device, options=self._target.options)
 
     def _free_bytes(self) -> int | None:
         """Return the free memory of the device; None if it is that of the process."""

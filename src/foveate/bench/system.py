@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveate.bench.record import Subject
 from foveate.images.reading import read_image
-from foveate.runtime import Pipeline, PipelineOptions
+from foveate.runtime import PipelineOptions
 from foveate.tracing.image_trace import Work
 from foveate.tracing.recording import Recorder, record_pipeline
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from foveate.bench.images import Images
     from foveate.bundle import Bundle
+    from foveate.runtime import Pipeline
     from foveate.runtime.devices import Device
     from foveate.runtime.engines import Engine
     from foveate.tracing.clock import Clock
@@ -33,32 +34,20 @@ class PipelineSystem:
     """A pipeline whose work is recorded, and the images that it processes.
 
     Args:
-        bundle: Bundle of the networks.
-        device: Device of the pipeline, of which this takes ownership.
-        engines: Engine of each stage, of which this takes ownership.
-        options: Options of the pipeline.
+        pipeline: The pipeline, of which this takes ownership.
         images: The images; their order gives them their indices.
         clock: Clock of all times.
         ranges: Where the work is shown to a profiler; None for none.
     """
 
     def __init__(
-        self,
-        bundle: Bundle,
-        device: Device,
-        engines: Mapping[str, Engine],
-        options: PipelineOptions,
-        images: Images,
-        clock: Clock,
-        ranges: NvtxRanges | None = None,
+        self, pipeline: Pipeline, images: Images, clock: Clock, ranges: NvtxRanges | None = None
     ) -> None:
         self._recorder = Recorder(clock, ranges)
         self._images = images
-        self.pipeline = record_pipeline(
-            self._recorder, Pipeline(bundle, engines, device=device, options=options)
-        )
+        self.pipeline = record_pipeline(self._recorder, pipeline)
         # A bundle without a classifier only proposes.
-        self._classifies = "classify" in engines
+        self._classifies = "classify" in pipeline.engines
 
     def run(self, index: int) -> ImageTrace:
         """Process an image, and return when its result is there."""
