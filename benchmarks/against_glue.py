@@ -32,8 +32,7 @@ GLUE = {"naive glue, in a batch": None, "naive glue, one at a time": 1}
 
 def main() -> None:
     """Measure and print the result."""
-    parser = parser_of(__doc__, rounds=15)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = parser_of(__doc__, rounds=15, threads=2)
     parser.add_argument("--size", type=int, nargs=2, default=(640, 480), help="Width and height.")
     arguments = parser.parse_args()
     image = photograph(*arguments.size)
@@ -45,16 +44,11 @@ def main() -> None:
         glue = NaiveGlue(bundle, arguments.threads, rows)
         _check(pipeline, glue, image)
         runs[name] = partial(glue, image)
-    before = begin()
+    before = begin(threads=arguments.threads, pairs=arguments.rounds)
     seconds = in_turns(runs, arguments.rounds)
     measurement = Measurement(
         caption=f"`mini` on one photograph of {image.shape[1]}x{image.shape[0]}:",
-        conditions=conditions(
-            before,
-            threads=arguments.threads,
-            pairs=arguments.rounds,
-            packages=("onnxruntime-gpu", "numpy", "opencv-python-headless"),
-        ),
+        conditions=conditions(before, "onnxruntime-gpu", "numpy", "opencv-python-headless"),
         columns=("", "time, s", "relative to Foveate"),
         rows=tuple(
             (name, Figure.of(all_), ratio(all_, seconds[OURS])) for name, all_ in seconds.items()

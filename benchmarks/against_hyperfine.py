@@ -18,9 +18,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import foveate
 from figures import Figure, Measurement, Result, begin, conditions, report
-from measuring import parser_of, ratio
+from measuring import IMAGES, parser_of, ratio
 
 TITLE = "Against hyperfine"
 QUESTION = """\
@@ -40,13 +39,12 @@ with foveate.load("mini", options=foveate.PipelineOptions(threads=int(sys.argv[2
 
 def main() -> None:
     """Measure and print the result."""
-    parser = parser_of(__doc__, rounds=7)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = parser_of(__doc__, rounds=7, threads=2)
     arguments = parser.parse_args()
     if shutil.which("hyperfine") is None:
         raise SystemExit("there is no hyperfine: run apt-get install hyperfine")
-    image = Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
-    before = begin()
+    image = IMAGES / "cat.jpg"
+    before = begin(threads=arguments.threads, pairs=arguments.rounds)
     ours: list[float] = []
     theirs: list[float] = []
     for turn in range(arguments.rounds):
@@ -56,9 +54,7 @@ def main() -> None:
             seconds.append(measure(image, arguments.threads))
     measurement = Measurement(
         caption="`mini` on the photograph of a cat, mean time per image:",
-        conditions=conditions(
-            before, threads=arguments.threads, pairs=arguments.rounds, packages=("onnxruntime-gpu",)
-        ),
+        conditions=conditions(before, "onnxruntime-gpu"),
         columns=("", "time, s", "relative to hyperfine"),
         rows=(
             ("hyperfine", Figure.of(theirs), ratio(theirs, theirs)),

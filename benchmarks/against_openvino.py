@@ -33,15 +33,14 @@ OURS, THEIRS = "ONNX Runtime", "OpenVINO"
 
 def main() -> None:
     """Measure and print the result."""
-    parser = parser_of(__doc__, rounds=15)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = parser_of(__doc__, rounds=15, threads=2)
     parser.add_argument("--networks", nargs="+", default=["mini", "deepmask-resnet50"])
     arguments = parser.parse_args()
     try:
         openvino: Any = importlib.import_module("openvino")
     except ImportError:
         openvino = None
-    before = begin()
+    before = begin(threads=arguments.threads, pairs=arguments.rounds)
     rows = [
         _row(openvino, subject, arguments.threads, arguments.rounds)
         for network in arguments.networks
@@ -50,9 +49,7 @@ def main() -> None:
     packages = ("onnxruntime-gpu", *(("openvino",) if openvino else ()))
     measurement = Measurement(
         caption="Networks one by one:",
-        conditions=conditions(
-            before, threads=arguments.threads, pairs=arguments.rounds, packages=packages
-        ),
+        conditions=conditions(before, *packages),
         columns=(
             "network",
             f"{OURS}, ms",

@@ -45,9 +45,8 @@ Runs = dict[str, Callable[[], object]]
 
 def main() -> None:
     """Measure and print the result."""
-    parser = parser_of(__doc__, rounds=9)
+    parser = parser_of(__doc__, rounds=9, threads=2)
     parser.add_argument("subject", help="pipeline, mini, or the name of a proposal network.")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--eager-only", action="store_true", help="Omit torch.compile.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -56,16 +55,11 @@ def main() -> None:
         arguments.subject, arguments.threads, rivals
     )
     warm_up = {name: _warm_up(name, run) for name, run in runs.items()}
-    before = begin()
+    before = begin(threads=arguments.threads, pairs=arguments.rounds)
     seconds = in_turns(runs, arguments.rounds, warm_up=0)
     measurement = Measurement(
         caption=caption,
-        conditions=conditions(
-            before,
-            threads=arguments.threads,
-            pairs=arguments.rounds,
-            packages=("torch", "onnxruntime-gpu"),
-        ),
+        conditions=conditions(before, "torch", "onnxruntime-gpu"),
         columns=("", "time, s", "relative to ONNX Runtime", f"{WARM_UP} runs of warm-up, s"),
         rows=tuple(
             (

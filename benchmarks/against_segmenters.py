@@ -35,8 +35,7 @@ OURS, THEIRS = "`mini`, array to detections", "YOLO11n-seg, bare network"
 
 def main() -> None:
     """Measure and print the result."""
-    parser = parser_of(__doc__, rounds=15)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = parser_of(__doc__, rounds=15, threads=2)
     parser.add_argument("--onnx", type=Path, default=Path("build/yolo11n-seg.onnx"))
     arguments = parser.parse_args()
     options = foveate.PipelineOptions(threads=arguments.threads)
@@ -52,13 +51,11 @@ def main() -> None:
         (given,) = session.get_inputs()
         pixels = np.random.default_rng(0).random(given.shape, dtype=np.float32)
         runs[THEIRS] = partial(session.run, None, {given.name: pixels})
-    before = begin()
+    before = begin(threads=arguments.threads, pairs=arguments.rounds)
     seconds = in_turns(runs, arguments.rounds, warm_up=2)
     measurement = Measurement(
         caption="One 640x480 photograph:",
-        conditions=conditions(
-            before, threads=arguments.threads, pairs=arguments.rounds, packages=("onnxruntime-gpu",)
-        ),
+        conditions=conditions(before, "onnxruntime-gpu"),
         columns=("", "time, s", "relative to YOLO11n-seg"),
         rows=tuple(
             (

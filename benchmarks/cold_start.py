@@ -14,11 +14,9 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import foveate
 from figures import Figure, Measurement, Result, begin, conditions, report
-from measuring import in_turns, parser_of
+from measuring import IMAGES, in_turns, parser_of
 
 TITLE = "Cold start"
 QUESTION = """\
@@ -30,11 +28,10 @@ PYTHON, IMPORT, OVERLAY = "start of Python", "`import foveate`", "`foveate run` 
 
 def main() -> None:
     """Measure and print the result."""
-    parser = parser_of(__doc__, rounds=15)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = parser_of(__doc__, rounds=15, threads=2)
     arguments = parser.parse_args()
-    image = Path(foveate.__file__).parent / "assets" / "images" / "cat.jpg"
-    before = begin()
+    image = IMAGES / "cat.jpg"
+    before = begin(threads=arguments.threads, pairs=arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:
         run = ["-m", "foveate", "run", str(image), "--output", folder]
         commands: dict[str, Callable[[], object]] = {
@@ -47,12 +44,7 @@ def main() -> None:
         seconds = in_turns(timed, arguments.rounds, warm_up=0)
     measurement = Measurement(
         caption="A process from its start to its end:",
-        conditions=conditions(
-            before,
-            threads=arguments.threads,
-            pairs=arguments.rounds,
-            packages=("onnxruntime-gpu", "numpy", "opencv-python-headless"),
-        ),
+        conditions=conditions(before, "onnxruntime-gpu", "numpy", "opencv-python-headless"),
         columns=("", "time, s", "processor time, s"),
         rows=tuple(
             (name, Figure.of(all_), Figure.of(used[name])) for name, all_ in seconds.items()

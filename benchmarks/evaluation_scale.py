@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--task", choices=("proposals", "detections"), default="detections")
     parser.add_argument("--ours-only", action="store_true")
     arguments = parser.parse_args()
-    before = begin()
+    before = begin(pairs=arguments.rounds)
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         truth, results = _write(folder, arguments)
@@ -77,9 +77,7 @@ def main() -> None:
             f"{arguments.results} {arguments.task} in each of {arguments.images:,} images with "
             f"{arguments.objects:,} objects of 80 classes, a file of {size / 1e6:.0f} MB:"
         ),
-        conditions=conditions(
-            before, threads=None, pairs=arguments.rounds, packages=("numpy", "pycocotools")
-        ),
+        conditions=conditions(before, "numpy", "pycocotools"),
         columns=("", "time, s", "processor time, s", "peak memory, GB"),
         rows=tuple(
             (name, *(Figure.of(column) for column in zip(*runs, strict=True)))

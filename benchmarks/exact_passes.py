@@ -15,15 +15,14 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
 import torch
 
 from figures import Figure, Measurement, Result, begin, conditions, report
-from foveate.export.execution.stages import Stage, cascade_stages
+from foveate.export.execution.stages import cascade_stages
 from foveate.export.passes import run_passes
 from foveate.models.checkpoint import CascadeInfo, build_cascade
 from measuring import Seconds, in_turns, parser_of, ratio
-from stages import session_of
+from stages import random_inputs, session_of
 
 TITLE = "Exact passes"
 QUESTION = """\
@@ -40,7 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--boxes", type=int, nargs="+", default=[30, 100])
     options = parser.parse_args()
-    before = begin()
+    before = begin(threads=1, pairs=options.rounds)
     rows = [
         (
             f"`{stage}` of `{name}`, {count} {'boxes' if stage == 'classify' else 'windows'}",
@@ -53,9 +52,7 @@ def main() -> None:
     ]
     measurement = Measurement(
         caption=f"MultiPathNet on VGG-16 has a width of {options.width} in place of 64:",
-        conditions=conditions(
-            before, threads=1, pairs=options.rounds, packages=("onnxruntime-gpu", "torch")
-        ),
+        conditions=conditions(before, "onnxruntime-gpu", "torch"),
         columns=("stage", "pass", "before, ms", "after, relative"),
         rows=tuple(rows),
     )
@@ -95,31 +92,12 @@ def measure(
     run_passes(cascade, [found])
     after = session_of(stage)
     for count in options.boxes if name == "classify" else [WINDOWS]:
-        inputs = inputs_of(stage, count)
+        inputs = random_inputs(stage, count, LONG_SIDE)
         runs = {
             "before": partial(before.run, None, inputs),
             "after": partial(after.run, None, inputs),
         }
         yield count, in_turns(runs, options.rounds, clock=time.process_time)
-
-
-def inputs_of(stage: Stage, rows: int) -> dict[str, np.ndarray]:
-    """Return random inputs: windows, or boxes on the maps of an image of ``LONG_SIDE``."""
-    generator = np.random.default_rng(0)
-    inputs = {}
-    for name, example in stage.inputs.items():
-        shape = list(example.shape)
-        if name == "boxes":
-            low = generator.uniform(0, LONG_SIDE / 2, (rows, 2))
-            high = low + generator.uniform(20, LONG_SIDE / 2, (rows, 2))
-            inputs[name] = np.concatenate([low, high], axis=1).astype(np.float32)
-            continue
-        if name.startswith("map_"):
-            shape[2:] = [LONG_SIDE // int(name.removeprefix("map_"))] * 2
-        else:
-            shape[0] = rows
-        inputs[name] = generator.standard_normal(shape, dtype=np.float32)
-    return inputs
 
 
 if __name__ == "__main__":

@@ -107,33 +107,37 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """The state of the machine before a measurement, and the commit, which may change during it."""
+    """What is known before a measurement: see ``Conditions``. The commit may change during it."""
 
     machine: Snapshot
     commit: str
+    threads: int | None
+    pairs: int | None
 
 
-def begin() -> Start:
-    """Return what has to be known before a measurement."""
-    return Start(machine=take_snapshot(), commit=_git("rev-parse", "--short", "HEAD"))
+def begin(*, threads: int | None = None, pairs: int | None = None) -> Start:
+    """Return what has to be known before a measurement.
+
+    Args:
+        threads: Number of threads.
+        pairs: Number of runs per row.
+    """
+    commit = _git("rev-parse", "--short", "HEAD")
+    return Start(machine=take_snapshot(), commit=commit, threads=threads, pairs=pairs)
 
 
-def conditions(
-    before: Start, *, threads: int | None, pairs: int | None, packages: Sequence[str] = ()
-) -> Conditions:
+def conditions(before: Start, *packages: str) -> Conditions:
     """Return the conditions of a measurement that has just ended.
 
     Args:
         before: What ``begin`` returned.
-        threads: Number of threads.
-        pairs: Number of runs per row.
         packages: Distributions whose versions matter.
     """
     state = describe_machine(before.machine, take_snapshot())
     return Conditions(
         machine=f"{state.processor.name} ({', '.join(_instructions())})",
-        threads=threads,
-        pairs=pairs,
+        threads=before.threads,
+        pairs=before.pairs,
         load="; ".join(state.reasons) or "other work paused",
         date=datetime.now(UTC).date().isoformat(),
         commit=before.commit,

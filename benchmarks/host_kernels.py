@@ -39,16 +39,11 @@ def main() -> None:
     """Measure and print."""
     arguments = parser_of(__doc__, rounds=15).parse_args()
     cases = {**mask_cases(), **suppression_cases(), **selection_cases(), **copy_cases()}
-    before = begin()
+    before = begin(threads=cv2.getNumThreads(), pairs=arguments.rounds)
     measured = {name: in_turns(versions, arguments.rounds) for name, versions in cases.items()}
     measurement = Measurement(
         caption="Masks of 160x160 in an image of 4000x3000:",
-        conditions=conditions(
-            before,
-            threads=cv2.getNumThreads(),
-            pairs=arguments.rounds,
-            packages=("numpy", "opencv-python-headless"),
-        ),
+        conditions=conditions(before, "numpy", "opencv-python-headless"),
         columns=("operation", "with", "time, ms"),
         rows=rows_of(measured),
     )

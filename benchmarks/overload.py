@@ -12,21 +12,17 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.protocol.connection import Answer, Connection, ServerUrl
-from measuring import encoded, parser_of
+from measuring import encoded, parser_of, serving, status_of
 
 TITLE = "A server under overload"
 QUESTION = """\
@@ -53,18 +49,21 @@ def main() -> None:
     parser.add_argument("--options", default="--preset fast --threads 2", help="Of the server.")
     arguments = parser.parse_args()
     before = begin()
-    with _server(arguments.options.split()) as (url, process):
+    with serving(*arguments.options.split()) as (url, process):
         sender = _Sender(url)
         alone = [sender.send() for _ in range(arguments.rounds)]
         rate = arguments.multiple / float(np.mean([one.seconds for one in alone]))
-        memory = [_megabytes(process)]
-        loaded = sender.send_at(rate, arguments.seconds, lambda: memory.append(_megabytes(process)))
+        memory: list[int] = []
+
+        def note_memory() -> None:
+            memory.append(status_of(process.pid)["VmRSS"] >> 10)
+
+        note_memory()
+        loaded = sender.send_at(rate, arguments.seconds, note_memory)
     measurement = Measurement(
         caption=f"{len(loaded)} requests of a photograph of 640 x 480 in {arguments.seconds:g} s, "
         f"{arguments.multiple:g} times as many as `foveate serve mini {arguments.options}` can answer:",
-        conditions=conditions(
-            before, threads=None, pairs=None, packages=("onnxruntime-gpu", "starlette", "uvicorn")
-        ),
+        conditions=conditions(before, "onnxruntime-gpu", "starlette", "uvicorn"),
         columns=("", "requests", "time, ms", "99th percentile, ms", "wrong answers"),
         rows=(
             _row("without load", alone),
@@ -139,27 +138,6 @@ def _row(name: str, samples: list[Sample]) -> tuple[Any, ...]:
     tail = Figure(value=float(f"{np.quantile(times, 0.99):.4g}"))
     wrong = Figure(value=sum(not one.right for one in samples))
     return name, Figure(value=len(times)), Figure.of(times), tail, wrong
-
-
-@contextmanager
-def _server(options: list[str]) -> Iterator[tuple[str, int]]:
-    """Run ``foveate serve``; yield its URL and the number of its process."""
-    command = [sys.executable, "-m", "foveate", "serve", "mini", "--port", "0", *options]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            line = process.stdout.readline()
-            yield line.split(" at ")[1].split()[0], process.pid
-        finally:
-            process.terminate()
-
-
-def _megabytes(process: int) -> int:
-    """Return the resident memory of a process."""
-    text = Path(f"/proc/{process}/status").read_text("ascii")
-    return int(text.split("VmRSS:")[1].split()[0]) >> 10
 
 
 if __name__ == "__main__":

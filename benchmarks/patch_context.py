@@ -7,20 +7,17 @@ images, so whatever differs is lost on it. Run: `python benchmarks/patch_context
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import torch
 from torch import Tensor
 
-import foveate
 from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.bundle import Bundle
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import SharpMask
 from foveate.models.deepmask import STRIDE
 from foveate.models.sharpmask import SKIP_STRIDES
-from measuring import parser_of
+from measuring import IMAGES, parser_of
 
 TITLE = "Patches against images"
 QUESTION = """\
@@ -80,7 +77,7 @@ def main() -> None:
     network = cascade_from_bundle(Bundle.open("mini")).proposals
     assert isinstance(network, SharpMask)
     found: dict[str, list[float]] = {}
-    for file in sorted((Path(foveate.__file__).parent / "assets" / "images").glob("*.jpg")):
+    for file in sorted(IMAGES.glob("*.jpg")):
         image = cv2.imread(str(file), cv2.IMREAD_COLOR_RGB)
         assert image is not None
         scale = arguments.side / max(image.shape[:2])
@@ -90,7 +87,7 @@ def main() -> None:
             found.setdefault(name, []).extend(values)
     measurement = Measurement(
         caption=f"`mini`, the five sample images at {arguments.side} px:",
-        conditions=conditions(before, threads=None, pairs=None, packages=("torch", "numpy")),
+        conditions=conditions(before, "torch", "numpy"),
         columns=("", "median (quartiles)", "windows"),
         rows=tuple((name, Figure.of(one), str(len(one))) for name, one in found.items()),
     )

@@ -135,7 +135,7 @@ def main() -> None:
         modes["masks and scores from patches"] = PatchMode(bundle, scores=True)
     measurement = Measurement(
         caption=f"{len(truth.images)} images with {len(truth.objects)} objects, 95 % intervals:",
-        conditions=conditions(before, threads=None, pairs=None, packages=("torch", "numpy")),
+        conditions=conditions(before, "torch", "numpy"),
         columns=("", *FIGURES),
         rows=tuple(
             (name, *_recall(bundle, truth, mode, arguments.top_k)) for name, mode in modes.items()

@@ -37,11 +37,9 @@ def main() -> None:
     image = photograph()
     measurements = []
     for threads in arguments.threads:
-        before = begin()
+        before = begin(threads=threads, pairs=arguments.rounds)
         measured = _compared(arguments.bundles, threads, image, arguments.rounds)
-        given = conditions(
-            before, threads=threads, pairs=arguments.rounds, packages=("onnxruntime-gpu", "numpy")
-        )
+        given = conditions(before, "onnxruntime-gpu", "numpy")
         names = [Path(one).name for one in arguments.bundles]
         measurements.append(_measurement(names, threads, measured, given))
     result = Result(title=TITLE, question=QUESTION, measurements=tuple(measurements))

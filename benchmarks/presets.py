@@ -38,7 +38,7 @@ def main() -> None:
 def _conditions(sweep: SweepRecord) -> Conditions:
     """Return the conditions of the sweep on this machine, on which it must have been made."""
     return replace(
-        conditions(begin(), threads=sweep.points[0].configuration.threads, pairs=sweep.turns),
+        conditions(begin(threads=sweep.points[0].configuration.threads, pairs=sweep.turns)),
         load="; ".join(sweep.machine.reasons) or "other work paused",
         date=sweep.created[:10],
         versions=sweep.versions,

@@ -18,11 +18,11 @@ import numpy as np
 
 from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.bundle import Bundle
-from foveate.export.execution.stages import Stage, cascade_stages
+from foveate.export.execution.stages import cascade_stages
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import upsampled_convolution
 from measuring import in_turns, parser_of, ratio
-from stages import session_of
+from stages import random_inputs, session_of
 
 TITLE = "Refinement of masks"
 QUESTION = """\
@@ -36,7 +36,7 @@ def main() -> None:
     parser = parser_of(__doc__, rounds=15)
     parser.add_argument("--windows", type=int, nargs="+", default=[1, 5, 10, 20])
     options = parser.parse_args()
-    started = begin()
+    started = begin(threads=1, pairs=options.rounds)
     stages = cascade_stages(cascade_from_bundle(Bundle.open("mini")))
     (stage,) = (one for one in stages if one.name == "refine")
     with mock.patch.object(upsampled_convolution, "MOST_OUTPUTS", 0):
@@ -44,7 +44,7 @@ def main() -> None:
     after = session_of(stage)
     rows = []
     for windows in options.windows:
-        inputs = inputs_of(stage, windows)
+        inputs = random_inputs(stage, windows)
         difference = np.abs(before.run(None, inputs)[0] - after.run(None, inputs)[0]).max()
         runs = {
             name: partial(one.run, None, inputs) for name, one in (("old", before), ("new", after))
@@ -54,22 +54,11 @@ def main() -> None:
         rows.append((str(windows), old, ratio(seconds["new"], seconds["old"]), f"{difference:.1e}"))
     measurement = Measurement(
         caption="",
-        conditions=conditions(
-            started, threads=1, pairs=options.rounds, packages=("onnxruntime-gpu", "torch")
-        ),
+        conditions=conditions(started, "onnxruntime-gpu", "torch"),
         columns=("windows", "before, ms per window", "after, relative", "largest difference"),
         rows=tuple(rows),
     )
     report(Result(title=TITLE, question=QUESTION, measurements=(measurement,)), options.json)
-
-
-def inputs_of(stage: Stage, windows: int) -> dict[str, np.ndarray]:
-    """Return random inputs for a number of windows."""
-    generator = np.random.default_rng(0)
-    return {
-        name: generator.standard_normal((windows, *example.shape[1:]), dtype=np.float32)
-        for name, example in stage.inputs.items()
-    }
 
 
 if __name__ == "__main__":

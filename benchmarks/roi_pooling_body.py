@@ -55,10 +55,9 @@ OURS, THEIRS = "RoiMaxPool2d", "MaxRoiPool"
 
 def main() -> None:
     """Measure both operators and print the result."""
-    parser = parser_of(__doc__, rounds=7)
-    parser.add_argument("--threads", type=int, default=2)
+    parser = parser_of(__doc__, rounds=7, threads=2)
     arguments = parser.parse_args()
-    before = begin()
+    before = begin(threads=arguments.threads, pairs=arguments.rounds)
     rows = [
         _measure(name, scale, arguments.rounds, arguments.threads)
         for name in MAPS
@@ -66,12 +65,7 @@ def main() -> None:
     ]
     measurement = Measurement(
         caption=CAPTION,
-        conditions=conditions(
-            before,
-            threads=arguments.threads,
-            pairs=arguments.rounds,
-            packages=("onnxruntime-gpu", "numpy"),
-        ),
+        conditions=conditions(before, "onnxruntime-gpu", "numpy"),
         columns=COLUMNS,
         rows=tuple(rows),
     )

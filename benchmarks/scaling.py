@@ -18,11 +18,10 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import cycle, islice
-from pathlib import Path
 
 import foveate
 from figures import Cell, Figure, Measurement, Result, begin, conditions, report
-from measuring import parser_of, photograph
+from measuring import parser_of, photograph, status_of
 
 TITLE = "Scaling"
 QUESTION = """\
@@ -43,9 +42,8 @@ SMALL = ((64, 48), (96, 64), (80, 80), (48, 96))
 
 def main() -> None:
     """Measure and print the result."""
-    parser = parser_of(__doc__, rounds=5)
+    parser = parser_of(__doc__, rounds=5, threads=2)
     parser.add_argument("axis", choices=(*SIZES, "proposals", "images", "one"))
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
     parser.add_argument("--top-k", type=int, default=100)
@@ -56,16 +54,13 @@ def main() -> None:
         print(json.dumps(_one(arguments)))
         return
     measure = {"proposals": _proposals, "images": _images}.get(arguments.axis, _pixels)
-    before = begin()
+    before = begin(
+        threads=arguments.threads, pairs=None if arguments.axis == "images" else arguments.rounds
+    )
     caption, columns, rows = measure(arguments)
     measurement = Measurement(
         caption=caption,
-        conditions=conditions(
-            before,
-            threads=arguments.threads,
-            pairs=None if arguments.axis == "images" else arguments.rounds,
-            packages=("onnxruntime-gpu", "numpy", "opencv-python-headless"),
-        ),
+        conditions=conditions(before, "onnxruntime-gpu", "numpy", "opencv-python-headless"),
         columns=columns,
         rows=tuple(rows),
     )
@@ -148,9 +143,7 @@ def _one(arguments: argparse.Namespace) -> tuple[list[float], list[float], float
 
 def _memory(name: str) -> float:
     """Return the resident memory of this process, or its peak, in megabytes."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    kilobytes = next(int(one.split()[1]) for one in lines if one.startswith(f"{name}:"))
-    return kilobytes * 1024 / 1e6
+    return status_of()[name] * 1024 / 1e6
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ def main() -> None:
 
 def without_model(size: tuple[int, int], rounds: int) -> Measurement:
     """Measure the requests per second with a model that does nothing."""
-    before, content = begin(), encoded(*size)
+    before, content = begin(pairs=rounds), encoded(*size)
     with server(serve_bare) as bare, server(serve_nothing) as served:
         runs = {
             "uvicorn": lambda: batch(bare, content),
@@ -65,9 +65,7 @@ def without_model(size: tuple[int, int], rounds: int) -> Measurement:
         seconds = in_turns(runs, rounds)
     return Measurement(
         caption=f"JPEG of {size[0]} x {size[1]}, a model that does nothing, {_BATCH} requests per round:",
-        conditions=conditions(
-            before, threads=None, pairs=rounds, packages=("starlette", "uvicorn")
-        ),
+        conditions=conditions(before, "starlette", "uvicorn"),
         columns=("", "requests per second", "relative to uvicorn"),
         rows=tuple(
             (
@@ -82,7 +80,7 @@ def without_model(size: tuple[int, int], rounds: int) -> Measurement:
 
 def with_mini(preset: str, rounds: int) -> Measurement:
     """Measure the time of a request for the objects that `mini` finds."""
-    before, content = begin(), encoded()
+    before, content = begin(threads=2, pairs=rounds), encoded()
     options = foveate.PipelineOptions(threads=2, preset=preset)
     with foveate.load("mini", options=options) as pipeline, server(serve_mini, preset) as served:
         runs: dict[str, Callable[[], object]] = {
@@ -92,9 +90,7 @@ def with_mini(preset: str, rounds: int) -> Measurement:
         seconds = in_turns(runs, rounds, warm_up=2)
     return Measurement(
         caption=f"JPEG of 640 x 480, `mini` with `--preset {preset}`:",
-        conditions=conditions(
-            before, threads=2, pairs=rounds, packages=("onnxruntime-gpu", "starlette", "uvicorn")
-        ),
+        conditions=conditions(before, "onnxruntime-gpu", "starlette", "uvicorn"),
         columns=("", "time, ms", "relative to the process without a server"),
         rows=tuple(
             (

@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import random
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -26,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from figures import Cell, Figure, Measurement, Result, begin, conditions, report
-from measuring import encoded
+from measuring import encoded, serving, status_of
 
 TITLE = "A server over time"
 QUESTION = """\
@@ -57,22 +55,15 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     before = begin()
-    with tempfile.TemporaryDirectory() as folder, Path(folder, "log").open("w+") as log:
-        words = [sys.executable, "-m", "foveate", "serve", "mini", "--port", "0"]
-        server = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            port = port_of(server)
-            statuses, states = run(server.pid, port, arguments.clients, 60 * arguments.minutes)
-        finally:
-            server.terminate()
-            ended = server.wait(60)
+    with serving() as (url, server):
+        address = url.removeprefix("http://")
+        statuses, states = run(server.pid, address, arguments.clients, 60 * arguments.minutes)
+    ended = server.returncode
     print(f"Requests by status: {dict(sorted(statuses.items()))}; the server ended with {ended}")
     tenths = [tenth(states, number) for number in range(10)]
     measurement = Measurement(
         caption=f"{arguments.minutes:g} minutes after {WARM_UP:g} of warm-up, {arguments.clients} clients:",
-        conditions=conditions(
-            before, threads=None, pairs=None, packages=("onnxruntime-gpu", "uvicorn")
-        ),
+        conditions=conditions(before, "onnxruntime-gpu", "uvicorn"),
         columns=("tenth of the time", "requests so far", "memory, MB", "descriptors", "threads"),
         rows=tuple((str(n), *cells(one)) for n, one in enumerate(tenths, 1)),
     )
@@ -81,7 +72,7 @@ def main() -> int:
     return int(bool(failed) or has_grown(tenths[0], tenths[-1]))
 
 
-def run(pid: int, port: int, clients: int, seconds: float) -> tuple[Counter[str], list[State]]:
+def run(pid: int, address: str, clients: int, seconds: float) -> tuple[Counter[str], list[State]]:
     """Send requests, and return their number by status, and the states of the server.
 
     The states are those of some seconds after the warm-up.
@@ -89,7 +80,9 @@ def run(pid: int, port: int, clients: int, seconds: float) -> tuple[Counter[str]
     statuses: list[str] = []
     end = time.monotonic() + 60 * WARM_UP + seconds
     threads = [
-        threading.Thread(target=send, args=(port, random.Random(seed), end, statuses), daemon=True)
+        threading.Thread(
+            target=send, args=(address, random.Random(seed), end, statuses), daemon=True
+        )
         for seed in range(clients)
     ]
     for thread in threads:
@@ -104,11 +97,11 @@ def run(pid: int, port: int, clients: int, seconds: float) -> tuple[Counter[str]
     return Counter(statuses), states
 
 
-def send(port: int, chance: random.Random, end: float, statuses: list[str]) -> None:
+def send(address: str, chance: random.Random, end: float, statuses: list[str]) -> None:
     """Send the requests of a client, one after the other, until ``end``."""
     files = {size: encoded(*size) for size in SIZES}
     while time.monotonic() < end:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        connection = http.client.HTTPConnection(address, timeout=120)
         for _ in range(chance.randint(1, 20)):
             body = files[chance.choice(SIZES)]
             if chance.random() < 0.1:
@@ -129,23 +122,14 @@ def send(port: int, chance: random.Random, end: float, statuses: list[str]) -> N
         connection.close()
 
 
-def port_of(server: subprocess.Popen[str]) -> int:
-    """Return the port that the server prints when it is ready."""
-    assert server.stdout is not None
-    line = server.stdout.readline()
-    return int(line.partition("127.0.0.1:")[2].split()[0])
-
-
 def state_of(pid: int, requests: int) -> State:
     """Return the state of a process."""
-    process = Path("/proc", str(pid))
-    lines = (process / "status").read_text(encoding="utf-8").splitlines()
-    fields = dict(line.split(":", 1) for line in lines)
+    status = status_of(pid)
     return State(
         requests=requests,
-        memory=1024 * int(fields["VmRSS"].split()[0]),
-        descriptors=len(list((process / "fd").iterdir())),
-        threads=int(fields["Threads"]),
+        memory=1024 * status["VmRSS"],
+        descriptors=len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        threads=status["Threads"],
     )
 
 

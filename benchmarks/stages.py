@@ -72,6 +72,25 @@ def session_of(stage: Stage) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
+def random_inputs(stage: Stage, rows: int, long_side: int = 512) -> dict[str, Array]:
+    """Return inputs with a number of windows, or of boxes on the maps of a square image."""
+    generator = np.random.default_rng(0)
+    inputs = {}
+    for name, example in stage.inputs.items():
+        shape = list(example.shape)
+        if name == "boxes":
+            low = generator.uniform(0, long_side / 2, (rows, 2))
+            high = low + generator.uniform(20, long_side / 2, (rows, 2))
+            inputs[name] = np.concatenate([low, high], axis=1).astype(np.float32)
+            continue
+        if name.startswith("map_"):
+            shape[2:] = [long_side // int(name.removeprefix("map_"))] * 2
+        else:
+            shape[0] = rows
+        inputs[name] = generator.standard_normal(shape, dtype=np.float32)
+    return inputs
+
+
 def inputs_of(subject: Subject) -> dict[str, Array]:
     """Return random inputs as one 640x480 image at scale 1 has them, with 100 windows or boxes."""
     generator = np.random.default_rng(0)

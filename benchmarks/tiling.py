@@ -117,7 +117,7 @@ def _measure_sizes(truth: GroundTruth, directory: Path, arguments: argparse.Name
 
 
 def _run(folder: Path, **options: Any) -> tuple[Start, tuple[Cell, ...]]:
-    before = begin()
+    before = begin(pairs=1)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return before, pool.submit(_row, folder, options).result()
@@ -147,9 +147,7 @@ def _report(
 ) -> None:
     measured = Measurement(
         caption=caption,
-        conditions=conditions(
-            rows[0][1][0], threads=None, pairs=1, packages=("onnxruntime-gpu", "numpy")
-        ),
+        conditions=conditions(rows[0][1][0], "onnxruntime-gpu", "numpy"),
         columns=COLUMNS,
         rows=tuple((name, *cells) for name, (_, cells) in rows),
     )

@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 import torch
 
-import foveate
 from figures import Figure, Measurement, Result, begin, conditions, report
 from foveate.datasets import CocoDataset, find_splits
 from foveate.evaluation.legacy import LegacyOptions
@@ -32,7 +31,7 @@ from foveate.training.original.batches import window_source
 from foveate.training.original.objectives import DeepMaskObjective
 from foveate.training.original.schedules import DEEPMASK
 from foveate.training.original.sgd import SgdTraining, choose_precision
-from measuring import parser_of, ratio
+from measuring import IMAGES, parser_of, ratio
 
 TITLE = "Loading against arithmetic"
 QUESTION = """\
@@ -54,17 +53,16 @@ class Kept:
 
 def main() -> None:
     """Measure and print."""
-    parser = parser_of(__doc__, rounds=7)
+    parser = parser_of(__doc__, rounds=7, threads=2)
     parser.add_argument("--network", default="deepmask-resnet50")
     parser.add_argument("--dataset", type=Path, help="Data set in COCO's format.")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--batches", type=int, default=8, help="Batches drawn per round.")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="float32")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    before = begin()
+    before = begin(threads=arguments.threads, pairs=arguments.rounds)
     with tempfile.TemporaryDirectory() as directory:
         place = arguments.dataset or _composed(Path(directory))
         rounds = _measure(find_splits(place).train, arguments)
@@ -74,9 +72,7 @@ def main() -> None:
             f"`{arguments.network}` as published, batches of {arguments.batch}, {arguments.precision}, "
             f"{arguments.workers} worker processes:"
         ),
-        conditions=conditions(
-            before, threads=arguments.threads, pairs=arguments.rounds, packages=("torch", "numpy")
-        ),
+        conditions=conditions(before, "torch", "numpy"),
         columns=("drawing a batch, s", "a step, s", "step relative to drawing"),
         rows=((Figure.of(loading), Figure.of(stepping), ratio(stepping, loading)),),
     )
@@ -134,7 +130,7 @@ def _measure(dataset: CocoDataset, arguments: argparse.Namespace) -> list[tuple[
 
 def _composed(directory: Path) -> Path:
     """Write 640 x 480 JPEGs with eight polygons each, as large as COCO's."""
-    photographs = sorted((Path(foveate.__file__).parent / "assets" / "images").glob("*.jpg"))
+    photographs = sorted(IMAGES.glob("*.jpg"))
     rng = np.random.default_rng(0)
     (directory / "train" / "images").mkdir(parents=True)
     images: list[dict[str, Any]] = []

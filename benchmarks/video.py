@@ -35,9 +35,8 @@ PACKAGES = ("onnxruntime-gpu", "numpy", "opencv-python-headless")
 
 def main() -> None:
     """Measure and print."""
-    parser = parser_of(__doc__, rounds=9)
+    parser = parser_of(__doc__, rounds=9, threads=2)
     parser.add_argument("--minutes", type=float, default=10.0, help="Of the camera.")
-    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     options = foveate.PipelineOptions(threads=arguments.threads)
     with foveate.load("mini", options=options) as pipeline:
@@ -49,7 +48,10 @@ def main() -> None:
 
 def _throughput(pipeline: foveate.Pipeline, rounds: int, threads: int) -> Measurement:
     """Measure the frames of a file and the same frames decoded before."""
-    before, frames = begin(), [frame for _, frame in zip(range(10), _pan(), strict=False)]
+    before, frames = (
+        begin(threads=threads, pairs=rounds),
+        [frame for _, frame in zip(range(10), _pan(), strict=False)],
+    )
     with tempfile.TemporaryDirectory() as directory:
         clip = _written(frames, Path(directory) / "clip.mp4")
         decoded = [frame.image for frame in Frames(clip)]
@@ -61,7 +63,7 @@ def _throughput(pipeline: foveate.Pipeline, rounds: int, threads: int) -> Measur
     per_frame = {name: [one / len(frames) for one in took] for name, took in seconds.items()}
     return Measurement(
         caption=f"A video of {len(frames)} frames of {SIZE[0]} x {SIZE[1]}, per frame:",
-        conditions=conditions(before, threads=threads, pairs=rounds, packages=PACKAGES),
+        conditions=conditions(before, *PACKAGES),
         columns=("", "time, s", "throughput relative to decoded frames"),
         rows=tuple(
             (label, Figure.of(per_frame[name]), ratio(seconds["stream"], seconds[name]))
@@ -75,7 +77,7 @@ def _throughput(pipeline: foveate.Pipeline, rounds: int, threads: int) -> Measur
 
 def _age(pipeline: foveate.Pipeline, seconds: float, threads: int) -> Measurement:
     """Measure the ages of results of a camera."""
-    before = begin()
+    before = begin(threads=threads)
     image = next(_pan())
     alone = in_turns({"image": lambda: pipeline(image)}, 20)["image"]
     with pipeline.video(_camera(seconds), policy="latest") as video:
@@ -88,7 +90,7 @@ def _age(pipeline: foveate.Pipeline, seconds: float, threads: int) -> Measuremen
     return Measurement(
         caption=f"A camera of {RATE:g} frames per second for {seconds / 60:g} minutes with the policy "
         f"`latest`: {counts}.",
-        conditions=conditions(before, threads=threads, pairs=None, packages=PACKAGES),
+        conditions=conditions(before, *PACKAGES),
         columns=("", "time, s"),
         rows=(
             ("an image alone", Figure.of(alone)),
