@@ -21,7 +21,7 @@ from tests.bench.simulated import (
 
 from foveate.bench import building
 from foveate.bench.benchmark import Benchmark
-from foveate.bench.building import Surroundings, build_record, is_rate_held
+from foveate.bench.building import Surroundings, build_record
 from foveate.bench.energy import EnergyMeter
 from foveate.bench.figures import Distribution
 from foveate.bench.options import BenchOptions
@@ -68,13 +68,17 @@ def test_a_run_ends_when_the_time_is_over() -> None:
 
 def test_images_that_were_refused_count_among_those_that_end_a_run() -> None:
     stopping = Stopping(BenchOptions(count=3), SimulatedClock())
-    assert [stopping.add(latency) for latency in (0.1, None, None)] == [True, True, False]
+    for latency, over in ((0.1, False), (None, False), (None, True)):
+        stopping.note(latency)
+        assert stopping.is_over() is over
     assert stopping.reason == "count"
 
 
 def test_without_a_tolerance_a_run_is_never_stable() -> None:
     stopping = Stopping(BenchOptions(seconds=1, tolerance=0), SimulatedClock())
-    assert all(stopping.add(0.1) for _ in range(100))
+    for _ in range(100):
+        stopping.note(0.1)
+        assert not stopping.is_over()
     assert stopping.reason == "seconds"
 
 
@@ -101,7 +105,7 @@ def test_the_timeline_begins_with_the_image_that_started_first() -> None:
         clock=clock,
     )
     benchmark.begin()
-    benchmark.measure(itertools.repeat(0), lambda _: True)
+    benchmark.measure(itertools.repeat(0), Stopping(benchmark.options, clock))
     benchmark.end("count")
     record = build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
     starts = [one.start for one in record.timeline]
@@ -177,21 +181,21 @@ def test_energy_is_not_known_if_its_counter_started_again(
     counter.with_name("name").write_text("package-0")
     counter.write_text(f"{readings[0]}000000")
     clock = SimulatedClock()
+
+    def seconds(_: int) -> float:
+        counter.write_text(f"{readings[1 + block]}000000")
+        return 1.0
+
     benchmark = Benchmark(
-        SimulatedSystem(clock, lambda _: 1.0),
+        SimulatedSystem(clock, seconds),
         BenchOptions(),
         sizes=[(48, 64)],
         in_flight=1,
         clock=clock,
         meter=EnergyMeter(None, tmp_path),
     )
-    for block, reading in enumerate(readings[1:]):
-
-        def go_on(_: float | None, reading: int = reading) -> bool:
-            counter.write_text(f"{reading}000000")
-            return True
-
-        benchmark.measure([0, 0], go_on, block=block)
+    for block in (0, 1):
+        benchmark.measure([0, 0], Stopping(BenchOptions(), clock), block=block)
     assert benchmark.joules == joules
 
 
@@ -234,7 +238,18 @@ def test_the_processor_time_of_a_run_that_still_goes_on_is_not_known() -> None:
 def test_a_rate_is_held_but_for_a_few_images(
     due: int, late: int, in_flight: int, held: bool
 ) -> None:
-    assert is_rate_held(due, late, in_flight) is held
+    benchmark = Benchmark(
+        SimulatedSystem(SimulatedClock(), lambda _: 1.0),
+        BenchOptions(scenario="server", rate=1.0),
+        sizes=[(48, 64)],
+        in_flight=in_flight,
+        clock=SimulatedClock(),
+    )
+    image = Sample(index=0, worker=0, arrival=0.0, start=1.0, end=2.0, trace=None)
+    for _ in range(due - late):
+        benchmark.collection.add(image, warm_up=False, block=None, switches=None)
+    benchmark.unstarted = late
+    assert benchmark.kept_up is held
 
 
 def record_of(benchmark: Benchmark) -> Record:

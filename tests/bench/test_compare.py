@@ -18,7 +18,7 @@ from tests.bench.simulated import (
     subject,
 )
 
-from foveate.bench.benchmark import Benchmark
+from foveate.bench.benchmark import Benchmark, run_in_turns
 from foveate.bench.building import Surroundings, build_record
 from foveate.bench.compare import compare
 from foveate.bench.comparison import Ratio
@@ -28,7 +28,6 @@ from foveate.bench.options import BenchOptions
 from foveate.bench.ratios import CompareOptions
 from foveate.bench.record import Record
 from foveate.bench.table import comparison_markdown, comparison_table
-from foveate.bench.turns import run_in_turns
 from foveate.errors import InputError, OptionError
 
 OPTIONS = BenchOptions(seconds=60, warm_up=0, tolerance=0)

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveate.bench.arrivals import poisson_arrivals
 from foveate.bench.figures import Distribution
 from foveate.bench.machine import Snapshot, describe_machine, take_snapshot
 from foveate.bench.percentiles import distribution
-from foveate.bench.scenarios import Sample, run_server, run_single_stream
+from foveate.bench.scenarios import Sample, poisson_arrivals, run_server, run_single_stream
 from foveate.tracing.clock import SystemClock
 
 loadgen = pytest.importorskip("mlperf_loadgen", reason="needs the package mlcommons-loadgen")

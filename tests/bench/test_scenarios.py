@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from tests.bench.simulated import SimulatedClock, SimulatedSystem, noisy
 
-from foveate.bench.arrivals import last_arrival, poisson_arrivals
 from foveate.bench.scenarios import (
     Sample,
+    last_arrival,
+    poisson_arrivals,
     run_closed_loop,
     run_offline,
     run_server,

@@ -18,7 +18,7 @@ from tests.conftest import write_contrast_bundle
 from tests.runtime.test_sizes import OWN, SHARED
 from tests.samples.paths import ROOT
 
-from foveate.bench.benchmark import Benchmark
+from foveate.bench.benchmark import Benchmark, run_in_turns
 from foveate.bench.building import Surroundings, build_record
 from foveate.bench.json_schema import sweep_schema
 from foveate.bench.options import BenchOptions
@@ -29,7 +29,6 @@ from foveate.bench.sweep import Sweep, _figures, with_fronts
 from foveate.bench.sweep_options import SweepOptions
 from foveate.bench.sweep_record import Failure, SweptDataset
 from foveate.bench.sweep_table import sweep_tables
-from foveate.bench.turns import run_in_turns
 from foveate.bundle import Bundle
 from foveate.errors import InputError, OptionError
 from foveate.runtime import PipelineOptions

@@ -5,32 +5,40 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from itertools import chain, cycle, islice
-from math import inf
+from dataclasses import replace
+from itertools import chain, count, cycle, islice
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from foveate.bench.arrivals import last_arrival, poisson_arrivals
 from foveate.bench.collecting import Collection
 from foveate.bench.machine import Snapshot, involuntary_switches, take_snapshot
 from foveate.bench.scenarios import (
     StreamingSystem,
+    last_arrival,
+    poisson_arrivals,
     run_closed_loop,
     run_offline,
     run_server,
     run_single_stream,
 )
 from foveate.bench.stopping import Stopping
-from foveate.errors import ServerError
+from foveate.errors import OptionError, ServerError
 from foveate.evaluation.predict import reset_peak_memory
 from foveate.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from foveate.bench.energy import EnergyMeter
     from foveate.bench.options import BenchOptions
     from foveate.bench.scenarios import Sample, System, Take
     from foveate.tracing.clock import Clock
+
+# Largest number of late images of a schedule that is held: this share of the images that arrived, or
+# this multiple of the number of images in flight, whichever is larger.
+_LATE_SHARE, _LATE_IMAGES = 0.05, 2
+# Images per turn and image in flight, so that the pipeline is full for most of a turn.
+_IMAGES_PER_TURN = 8
 
 
 class Benchmark:
@@ -96,9 +104,7 @@ class Benchmark:
         self.warm_up()
         self.begin()
         stopping = Stopping(self.options, self.clock)
-        # A schedule ends by itself, and its images that are due then have to be counted.
-        goes_on = stopping.note if self.options.scenario == "server" else stopping.add
-        self.measure(cycle(range(len(self._sizes))), goes_on)
+        self.measure(cycle(range(len(self._sizes))), stopping)
         self.end(stopping.reason)
 
     def warm_up(self) -> None:
@@ -136,23 +142,20 @@ class Benchmark:
         self.origin = self.clock.now()
 
     def measure(
-        self,
-        indices: Iterable[int],
-        goes_on: Callable[[float | None], bool],
-        *,
-        block: int | None = None,
+        self, indices: Iterable[int], stopping: Stopping, *, block: int | None = None
     ) -> None:
         """Process images and take their samples.
 
         Args:
             indices: Index of each image.
-            goes_on: Called with each latency, or None for an image that was refused; returns
-                whether the run goes on.
+            stopping: Ends the run, unless it is a turn or has a schedule.
             block: Number of the turn in a measurement against another pipeline.
 
         Raises:
             ServerError: The server refused an image of a turn.
         """
+        # A schedule ends by itself, and its images that are due then have to be counted.
+        ends = block is None and self.options.scenario != "server"
 
         def take(sample: Sample) -> bool:
             if sample.refused is None:
@@ -166,7 +169,8 @@ class Benchmark:
                 )
             self._measured += 1
             self._report()
-            return goes_on(sample.latency if sample.refused is None else None)
+            stopping.note(sample.latency if sample.refused is None else None)
+            return not (ends and stopping.is_over())
 
         with self._count_costs():
             if self.options.scenario == "server":
@@ -186,14 +190,20 @@ class Benchmark:
         return sum(known) if known and len(known) == len(self._joules) else None
 
     @property
-    def late(self) -> int:
-        """Number of images of a schedule that were not started when it ended, or were refused."""
+    def lost(self) -> int:
+        """Number of images that arrived and have no result: never started, or refused."""
+        return self.unstarted + len(self.refusals)
+
+    @property
+    def kept_up(self) -> bool:
+        """Whether the pipeline kept up with a schedule, except for a few images at its end."""
         rows = [row.sample for row in self.collection.measured]
-        late = self.unstarted + len(self.refusals)
-        if self.options.count is None:  # no image starts after the end
-            return late
-        end = max((one.arrival for one in rows), default=0.0)
-        return late + sum(one.start > end for one in rows)
+        late = self.lost
+        if self.options.count is not None:  # else no image starts after the last arrival
+            end = max((one.arrival for one in rows), default=0.0)
+            late += sum(one.start > end for one in rows)
+        arrived = len(rows) + self.lost
+        return late <= max(_LATE_SHARE * arrived, _LATE_IMAGES * self.in_flight)
 
     @contextmanager
     def _count_costs(self) -> Iterator[None]:
@@ -250,3 +260,43 @@ class Benchmark:
         if done > self._reported:
             self._reported = done
             self._progress(self._task, done, total)
+
+
+def run_in_turns(
+    candidate: Benchmark, baseline: Benchmark, images: int, *, turns: int | None = None
+) -> None:
+    """Measure two pipelines in the order A B B A, which a steady drift does not favor.
+
+    Each turn has whole passes through the images. With ``turns``, each pipeline has that number of
+    turns, and one more if it is odd. Otherwise, the turns end when the percentiles of both are
+    stable, or after twice the time of the options, which both share.
+
+    Raises:
+        OptionError: The scenario has a schedule, which turns would interrupt.
+    """
+    options = candidate.options
+    if options.scenario == "server":
+        raise OptionError(
+            "turns would interrupt the schedule of the scenario 'server'",
+            remedy="use --scenario single-stream or offline, or compare two records",
+        )
+    passes = 1
+    if options.scenario == "offline":
+        passes = ceil(_IMAGES_PER_TURN * candidate.in_flight / images)
+    runs = (candidate, baseline)
+    for run in runs:
+        run.warm_up()
+    for run in runs:
+        run.begin()
+    doubled = replace(options, seconds=2 * options.time_limit)
+    stops = [Stopping(doubled, run.clock) for run in runs]
+    for block in count():
+        # A B, then B A.
+        for index in (0, 1) if block % 2 == 0 else (1, 0):
+            indices = [*range(images)] * passes
+            runs[index].measure(indices, stops[index], block=block)
+        over = all(stop.is_over() for stop in stops) if turns is None else block + 1 >= turns
+        if block % 2 and over:
+            break
+    for run, stop in zip(runs, stops, strict=True):
+        run.end(stop.reason if turns is None else "count")

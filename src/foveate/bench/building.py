@@ -23,10 +23,6 @@ if TYPE_CHECKING:
     from foveate.bench.machine_record import GpuState
     from foveate.bench.record import Input, Subject
 
-# Largest number of late images of a schedule that is held: this share of the images that arrived, or
-# this multiple of the number of images in flight, whichever is larger.
-_LATE_SHARE, _LATE_IMAGES = 0.05, 2
-
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
@@ -103,17 +99,6 @@ def _refusals(benchmark: Benchmark) -> dict[str, Distribution]:
     return {status: distribution(times) for status, times in sorted(found.items())}
 
 
-def is_rate_held(due: int, late: int, in_flight: int) -> bool:
-    """Return whether a pipeline kept up with a schedule, except for a few images at its end.
-
-    Args:
-        due: Number of images that arrived.
-        late: Number of those that were not started when the last one arrived, or were refused.
-        in_flight: Number of images that are processed at a time.
-    """
-    return late <= max(_LATE_SHARE * due, _LATE_IMAGES * in_flight)
-
-
 def _scenario(benchmark: Benchmark) -> Scenario:
     options = benchmark.options
     return Scenario(
@@ -140,8 +125,7 @@ def _outcome(
     own = sum(map(_elapsed, turns.values()))  # without the turns of another pipeline
     held = None
     if benchmark.options.scenario == "server" and benchmark.stopped is not None:
-        due = len(rows) + benchmark.unstarted + len(benchmark.refusals)
-        held = is_rate_held(due, benchmark.late, benchmark.in_flight)
+        held = benchmark.kept_up
     return Outcome(
         images=len(rows),
         warm_up=warm_up,

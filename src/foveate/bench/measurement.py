@@ -7,8 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from foveate.bench.arrivals import last_arrival
-from foveate.bench.benchmark import Benchmark
+from foveate.bench.benchmark import Benchmark, run_in_turns
 from foveate.bench.building import Surroundings, build_record
 from foveate.bench.collecting import columns
 from foveate.bench.compare import compare
@@ -16,8 +15,8 @@ from foveate.bench.figures import RateSearch, RateTrial
 from foveate.bench.percentiles import fewest_runs
 from foveate.bench.rate_search import judge, search_rate
 from foveate.bench.record import Input, Record, Rival
+from foveate.bench.scenarios import last_arrival
 from foveate.bench.trace import chrome_trace
-from foveate.bench.turns import run_in_turns
 from foveate.bench.units import duration
 from foveate.errors import InputError
 from foveate.progress import Progress, no_progress

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
-from foveate.bench.building import is_rate_held
 from foveate.bench.figures import RateSearch, RateTrial
 from foveate.bench.percentiles import distribution
 
@@ -43,16 +42,14 @@ def judge(run: Benchmark, bound: float) -> RateTrial:
     """
     rate, rows = run.options.rate, run.collection.measured
     assert rate is not None
-    lost = run.unstarted + len(run.refusals)
-    p99 = distribution([one.sample.latency for one in rows], unstarted=lost).percentile(99)
-    kept_up = is_rate_held(len(rows) + lost, run.late, run.in_flight)
+    p99 = distribution([one.sample.latency for one in rows], unstarted=run.lost).percentile(99)
     return RateTrial(
         rate=rate,
         images=len(rows),
         p99=p99.value,
         low=p99.low,
         high=p99.high,
-        held=kept_up and p99.high is not None and p99.high <= bound,
+        held=run.kept_up and p99.high is not None and p99.high <= bound,
     )
 
 

@@ -6,7 +6,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
 
 from foveate.protocol.client import BusyError
 
@@ -165,6 +168,23 @@ def run_server(
 
     _run_threads(_Run(system, clock, schedule(), take), workers)
     return unstarted
+
+
+def poisson_arrivals(rate: float, seed: int) -> Iterator[float]:
+    """Yield the moments of a Poisson process, in seconds from its start, without end.
+
+    It has ``rate`` arrivals per second on average; the same seed gives the same moments.
+    """
+    generator = np.random.default_rng(seed)
+    moment = 0.0
+    while True:
+        moment += float(generator.exponential(1 / rate))
+        yield moment
+
+
+def last_arrival(rate: float, seed: int, count: int) -> float:
+    """Return the moment of the last one of ``count`` arrivals, in seconds from the start."""
+    return next(islice(poisson_arrivals(rate, seed), count - 1, None))
 
 
 def _process(

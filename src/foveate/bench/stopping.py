@@ -22,9 +22,8 @@ class Stopping:
 
     If the options have a number of images, that number alone ends the run.
 
-    The percentile is stable when its interval is narrow. That does not end a schedule, which uses
-    :meth:`note` alone: a queue that grows steadily has narrow intervals too. The time counts from the
-    creation of this object.
+    The percentile is stable when its interval is narrow. That does not end a schedule: a queue that
+    grows steadily has narrow intervals too. The time counts from the creation of this object.
 
     Attributes:
         reason: What ended the run: "stable", "seconds" or "count".
@@ -41,18 +40,12 @@ class Stopping:
         self._refused = 0
         self._next = fewest_runs(options.percentile)
 
-    def add(self, latency: float | None) -> bool:
-        """Note an image as :meth:`note` does, and return whether the run goes on."""
-        self.note(latency)
-        return not self.is_over()
-
-    def note(self, latency: float | None) -> bool:
-        """Note the latency of an image, or None for a refusal, and let the run go on."""
+    def note(self, latency: float | None) -> None:
+        """Note the latency of an image, or None for a refusal."""
         if latency is None:
             self._refused += 1
         else:
             self._latencies.append(latency)
-        return True
 
     def is_over(self) -> bool:
         """Return whether the percentile is stable, or the time is over."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveate import __version__
 from foveate.bench.accuracy import measure_accuracy
+from foveate.bench.benchmark import run_in_turns
 from foveate.bench.machine import describe_machine, take_snapshot
 from foveate.bench.options import BenchOptions
 from foveate.bench.ratios import CompareOptions, ratio_of_images
@@ -24,7 +25,6 @@ from foveate.bench.sweep_record import (
     SweepRecord,
     SweptDataset,
 )
-from foveate.bench.turns import run_in_turns
 from foveate.bundle import Bundle
 from foveate.errors import BackendError, FoveateError
 from foveate.plain_text import printable
