@@ -116,18 +116,14 @@ def _lengths(manifest: Manifest, stage: str, image: tuple[int, int] | None) -> l
     # Most images have at least as many windows as are refined, so that number is the best length.
     rows: Lengths = dict.fromkeys(("windows", "boxes"), (1, *(manifest.select.top_k,) * 2))
     if image is None:
-        sizes = [_any_image(manifest, stage)]
-    else:
-        fixed = _sizes(manifest, image)
-        canvases = [(level.canvas_height, level.canvas_width) for level in fixed.levels]
-        if stage == "paste":
-            width, height = image
-            return [rows | {"image_height": (height,) * 3, "image_width": (width,) * 3}]
-        if stage != "propose":
-            seen = fixed.features
-            canvases = [] if seen is None else [(seen.canvas_height, seen.canvas_width)]
-        sizes = [{"height": (h,) * 3, "width": (w,) * 3} for h, w in canvases] or [{}]
-    return [rows | one for one in sizes]
+        return [rows | _any_image(manifest, stage)]
+    if stage == "paste":
+        width, height = image
+        return [rows | {"image_height": (height,) * 3, "image_width": (width,) * 3}]
+    fixed = _sizes(manifest, image)
+    levels = fixed.levels if stage == "propose" else filter(None, [fixed.features])
+    canvases = [(level.canvas_height, level.canvas_width) for level in levels]
+    return [rows | {"height": (h,) * 3, "width": (w,) * 3} for h, w in canvases] or [rows]
 
 
 def _any_image(manifest: Manifest, stage: str) -> Lengths:
