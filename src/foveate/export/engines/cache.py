@@ -56,7 +56,7 @@ class EngineCache:
         self,
         key: EngineKey,
         build: Callable[[Path], EngineMetadata],
-        waiting: Callable[[], None] | None = None,
+        waiting: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[Path, EngineMetadata, str | None]]:
         """Yield an engine of this key, locked against deletion.
 
@@ -76,7 +76,7 @@ class EngineCache:
         with _translate_errors(self.root):
             make_private(self.root)
         check_private(self.root)
-        with self._locked(digest, waiting or (lambda: None)):
+        with self._locked(digest, waiting):
             found, why = self._look_up(digest, key)
             if found is None:
                 found = self._add(digest, build)
@@ -96,10 +96,7 @@ class EngineCache:
 
     def explain_miss(self, key: EngineKey) -> str | None:
         """Return how a key differs from that of the nearest engine; None if it is in the cache."""
-        digest = key.digest()
-        if any(entry.digest == digest for entry in self.entries()):
-            return None
-        return self._nearest(key)
+        return self._nearest(key) if _read(self.root / key.digest()) is None else None
 
     def prune(self, max_bytes: int | None = None, *, keep: str | None = None) -> list[Entry]:
         """Delete the least recently used engines until the cache fits, and return them.
@@ -191,9 +188,7 @@ class EngineCache:
     @contextlib.contextmanager
     def _locked(self, digest: str, waiting: Callable[[], None] | None) -> Iterator[bool]:
         """Lock an engine; yield False if it is locked and ``waiting`` is None."""
-        with _translate_errors(self.root):
-            make_private(self.root)
-            path = self.root / f"{digest}.lock"
+        path = self.root / f"{digest}.lock"
         while True:
             with _translate_errors(path):
                 file = path.open("a")

@@ -118,7 +118,7 @@ def compile_bundle(
     *,
     output: Path | None = None,
     progress: Progress = no_progress,
-    waiting: Callable[[str], None] | None = None,
+    waiting: Callable[[str], None] = lambda _: None,
 ) -> Iterator[BuildResult]:
     """Build the engines of a bundle one after the other, or take them from the cache.
 
@@ -148,7 +148,7 @@ def compile_bundle(
     for request in requests:
         name = request.name
         build = partial(_build, request, options, progress)
-        with cache.obtain(request.key, build, waiting and partial(waiting, name)) as cached:
+        with cache.obtain(request.key, build, partial(waiting, name)) as cached:
             plan, record, why = cached
             # Another bundle with the same file may have built it under another name.
             named = replace(record, name=name)

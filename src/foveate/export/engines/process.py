@@ -105,14 +105,12 @@ def _listen(
     with contextlib.suppress(BrokenPipeError):  # it died at once; its exit status is reported
         process.stdin.write(json.dumps(asdict(job)) + "\n")
         process.stdin.flush()
-    last: dict[str, Any] = {"event": "died"}
     for line in events:
-        last = json.loads(line)
-        if last["event"] == "progress":
-            progress(job.name, last["done"], 100)
-            # If no other event follows, the process died.
-            last = {"event": "died"}
-    return last
+        event: dict[str, Any] = json.loads(line)
+        if event["event"] != "progress":
+            return event
+        progress(job.name, event["done"], 100)
+    return {"event": "died"}
 
 
 def _abandon(process: subprocess.Popen[str]) -> None:
