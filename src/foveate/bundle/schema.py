@@ -40,7 +40,7 @@ def load_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def parse(kind: type[T], value: object, where: str = "") -> T:
+def parse(kind: type[T], value: object) -> T:
     """Convert decoded JSON to a dataclass, and refuse missing and unknown keys.
 
     Args:
@@ -48,12 +48,11 @@ def parse(kind: type[T], value: object, where: str = "") -> T:
             ``tuple[X, ...]``, ``tuple[X, Y]``, ``dict[str, X]``, ``Mapping[str, X]`` and other
             dataclasses.
         value: The decoded JSON.
-        where: Path of ``value`` in the document, for messages.
 
     Raises:
         RejectedValueError: A value is missing, unknown or invalid.
     """
-    result: T = _convert(kind, value, where)  # the annotation gives the result its type
+    result: T = _convert(kind, value, "")  # the annotation gives the result its type
     return result
 
 

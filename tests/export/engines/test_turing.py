@@ -48,7 +48,7 @@ def test_a_gemm_as_a_convolution_gives_the_same() -> None:
         [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(bias, "bias")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    assert gemms_as_convolutions(model) == 1
+    gemms_as_convolutions(model)
     onnx.checker.check_model(model, full_check=True)
     x = generator.standard_normal((11, 5), np.float32)
     session = onnxruntime.InferenceSession(model.SerializeToString())
@@ -61,7 +61,7 @@ def test_a_gemm_as_a_convolution_gives_the_same() -> None:
 def test_another_gemm_is_left_alone(attributes: dict[str, Any]) -> None:
     node = helper.make_node("Gemm", ["x", "weight"], ["y"], **attributes)
     model = helper.make_model(helper.make_graph([node], "stage", [], []))
-    assert gemms_as_convolutions(model) == 0
+    gemms_as_convolutions(model)
     assert list(model.graph.node) == [node]
 
 

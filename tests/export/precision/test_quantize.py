@@ -151,8 +151,9 @@ def test_signed_codes_are_what_tensorrt_takes_and_nearly_the_same(calls: list[Ca
     found = quantizer(model, calls).quantized(NAMES)
     signed = onnx.ModelProto()
     signed.CopyFrom(found)
-    assert signed_codes(signed) == 7
+    signed_codes(signed)
     points = {node.input[2] for node in signed.graph.node if node.op_type == "QuantizeLinear"}
+    assert len(points) == 7
     stored = {one.name: one for one in signed.graph.initializer}
     assert {stored[name].data_type for name in points} == {onnx.TensorProto.INT8}
     assert not any(numpy_helper.to_array(stored[name]) for name in points)

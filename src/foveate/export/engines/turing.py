@@ -51,12 +51,11 @@ def float32_products(model: onnx.ModelProto) -> list[str]:
     ]
 
 
-def gemms_as_convolutions(model: onnx.ModelProto) -> int:
-    """Turn every ``x @ w.T + b`` into a 1x1 convolution, **in place**, and return their number."""
+def gemms_as_convolutions(model: onnx.ModelProto) -> None:
+    """Turn every ``x @ w.T + b`` into a 1x1 convolution, **in place**."""
     # The sums are the same, and TensorRT for RTX has float32 convolutions on sm_75.
     axes = "spatial_axes_of_gemms"
     kept: list[onnx.NodeProto] = []
-    count = sum(map(_is_linear, model.graph.node))
     for node in model.graph.node:
         if not _is_linear(node):
             kept.append(node)
@@ -69,11 +68,10 @@ def gemms_as_convolutions(model: onnx.ModelProto) -> int:
             helper.make_node("Conv", [wide, kernel, *bias], [product], name=product),
             helper.make_node("Squeeze", [product, axes], list(node.output), name=node.name),
         ]
-    if count:
+    if len(kept) > len(model.graph.node):
         del model.graph.node[:]
         model.graph.node.extend(kept)
         model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3]), axes))
-    return count
 
 
 def float32_inputs(model: onnx.ModelProto) -> bool:

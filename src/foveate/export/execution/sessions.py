@@ -39,12 +39,8 @@ class Reference:
     model: Callable[[str], onnx.ModelProto]
 
 
-def session_function(model: onnx.ModelProto | Path, threads: int | None = None) -> Function:
-    """Return a function that runs a model on the CPU.
-
-    Args:
-        model: Model, or the path of its file.
-        threads: Number of threads; by default one per core that this process may use.
+def session_function(model: onnx.ModelProto | Path) -> Function:
+    """Return a function that runs a model, or its file, on the CPU.
 
     Raises:
         BundleError: ONNX Runtime cannot load the model.
@@ -52,7 +48,7 @@ def session_function(model: onnx.ModelProto | Path, threads: int | None = None) 
     options = onnxruntime.SessionOptions()
     # Errors are raised, so ONNX Runtime does not have to log them too.
     options.log_severity_level = 4
-    options.intra_op_num_threads = threads or usable_cores()
+    options.intra_op_num_threads = usable_cores()
     source = model if isinstance(model, Path) else model.SerializeToString()
     try:
         session = open_session(source, options)

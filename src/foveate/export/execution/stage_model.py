@@ -80,8 +80,8 @@ def custom_ops(model: onnx.ModelProto) -> tuple[CustomOp, ...]:
     return tuple(sorted(found))
 
 
-def signed_codes(model: onnx.ModelProto) -> int:
-    """Make unsigned activations of a model signed, **in place**, and return their number."""
+def signed_codes(model: onnx.ModelProto) -> None:
+    """Make unsigned activations of a model signed, **in place**."""
     # TensorRT accepts no zero point. For a zero point of 128 the values stay the same; for one of 0,
     # where nothing is negative, the sign bit costs half of the resolution.
     stored = {one.name: one for one in model.graph.initializer}
@@ -96,7 +96,6 @@ def signed_codes(model: onnx.ModelProto) -> int:
             scale = (scale * 255 / 127).astype(np.float32)
         stored[scale_name].CopyFrom(numpy_helper.from_array(scale, scale_name))
         stored[zero_name].CopyFrom(numpy_helper.from_array(np.zeros((), np.int8), zero_name))
-    return len(unsigned)
 
 
 def all_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
