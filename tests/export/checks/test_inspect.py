@@ -35,7 +35,7 @@ from foveate.export.checks.stage_checks import (
     engine_shares,
     shares,
 )
-from foveate.export.execution.graph import layers, sized
+from foveate.export.execution.graph import layers
 from foveate.export.execution.stage_model import inline_functions
 
 
@@ -150,7 +150,7 @@ def model_of(nodes: list[onnx.NodeProto], result: int, weights: dict[str, Any]) 
 
 
 def precision_of(model: onnx.ModelProto) -> dict[str, Share]:
-    return shares(layers(sized(model, {"x": (1, 4, 6, 5)})))
+    return shares(layers(model, {"x": (1, 4, 6, 5)}))
 
 
 def test_work_is_counted_by_precision() -> None:
@@ -338,6 +338,6 @@ def test_an_operator_without_a_body_cannot_be_portable(bundle: Bundle) -> None:
 def test_layers_of_unknown_shape_are_judged_by_their_number() -> None:
     weights = {"w": np.ones((2, 4, 3, 3), np.float32)}
     model = model_of([helper.make_node("Conv", ["x", "w"], ["y"])], TensorProto.FLOAT, weights)
-    (layer,) = found = list(layers(sized(model, {})))
+    (layer,) = found = list(layers(model, {}))
     assert layer.macs is None
     assert shares(found) == {"fp32": Share(nodes=1.0, parameters=1.0, macs=1.0)}

@@ -33,7 +33,7 @@ from foveate.export.checks.stage_checks import (
 )
 from foveate.export.engines import CompileOptions
 from foveate.export.engines.shapes import engine_specs
-from foveate.export.execution.graph import layers, sized
+from foveate.export.execution.graph import layers
 from foveate.export.execution.stage_model import DOMAIN, load_stage
 from foveate.kernels.plugins.build import source_digest
 from foveate.system.executors import submit
@@ -180,7 +180,7 @@ def _stage(bundle: Bundle, name: str) -> StageReport:
     ranges = _ranges(bundle, name)
     # The range of ``size`` is that of its values; its shape is fixed.
     best = {one: shapes.optimum for one, shapes in ranges.items() if one != "size"}
-    found = list(layers(sized(model, best)))
+    found = list(layers(model, best))
     precision = shares(found)
     problems += _problem(lambda: check_precision(name, precision, claimed))
     return StageReport(

@@ -25,7 +25,6 @@ class Layer:
 
     Args:
         name: Name of the node.
-        op: Operator of the node.
         precision: ``"fp32"``, ``"fp16"``, ``"int8"`` or the name of another element type, as in the
             file. Weights count by the type they are computed in, not the type they are stored in.
         parameters: Number of elements of the constant inputs.
@@ -33,13 +32,38 @@ class Layer:
     """
 
     name: str
-    op: str
     precision: str
     parameters: int
     macs: int | None
 
 
-def sized(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
+def layers(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> Iterator[Layer]:
+    """List the nodes that multiply and add, in the order of the model, for inputs of some shapes."""
+    model = _sized(model, shapes)
+    types, known = _values(model)
+    fixed = constants(model)
+    producers = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.op_type in (*_CONVOLUTIONS, "ConvTranspose", *_PRODUCTS):
+            weights = [name for name in node.input[1:] if name and name in fixed]
+            yield Layer(
+                name=node.name or node.output[0],
+                precision=_precision(node, types, producers),
+                parameters=sum(prod(known.get(name) or (0,)) for name in weights),
+                macs=_macs(node, known),
+            )
+
+
+def constants(model: onnx.ModelProto) -> set[str]:
+    """Return the names of the values that do not depend on the inputs."""
+    found = {one.name for one in model.graph.initializer} | {""}
+    for node in model.graph.node:
+        if all(name in found for name in node.input):
+            found.update(node.output)
+    return found
+
+
+def _sized(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
     """Return a copy of a model with functions inlined and shapes inferred from those of the inputs."""
     copy = inliner.inline_local_functions(model)
     for value in copy.graph.input:
@@ -76,38 +100,6 @@ def _fold_scalars(model: onnx.ModelProto) -> None:
     model.graph.node.extend(kept)
 
 
-def constants(model: onnx.ModelProto) -> set[str]:
-    """Return the names of the values that do not depend on the inputs."""
-    found = {one.name for one in model.graph.initializer} | {""}
-    for node in model.graph.node:
-        if all(name in found for name in node.input):
-            found.update(node.output)
-    return found
-
-
-def layers(model: onnx.ModelProto) -> Iterator[Layer]:
-    """List the nodes of a sized model that multiply and add, in its order."""
-    types, shapes = _values(model)
-    fixed = constants(model)
-    producers = {name: node for node in model.graph.node for name in node.output}
-    for node in model.graph.node:
-        if node.op_type in (*_CONVOLUTIONS, "ConvTranspose", *_PRODUCTS):
-            weights = [name for name in node.input[1:] if name and name in fixed]
-            yield Layer(
-                name=node.name or node.output[0],
-                op=node.op_type,
-                precision=_precision(node, types, producers),
-                parameters=sum(prod(shapes.get(name) or (0,)) for name in weights),
-                macs=_macs(node, shapes),
-            )
-
-
-def dtype_name(kind: int) -> str:
-    """Return the name of an element type: ``"fp32"``, ``"fp16"``, or that of NumPy."""
-    names: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
-    return names.get(kind) or str(TensorProto.DataType.Name(kind)).lower()
-
-
 def _values(model: onnx.ModelProto) -> tuple[dict[str, int], dict[str, Shape | None]]:
     types, shapes = {}, {}
     for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]:
@@ -135,7 +127,9 @@ def _precision(
         for one in sources
     ):
         return "int8"
-    return dtype_name(types.get(node.input[0], types.get(node.output[0], 0)))
+    kind = types.get(node.input[0], types.get(node.output[0], 0))
+    names: dict[int, str] = {TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16"}
+    return names.get(kind) or str(TensorProto.DataType.Name(kind)).lower()
 
 
 def _macs(node: onnx.NodeProto, shapes: Mapping[str, Shape | None]) -> int | None:

@@ -16,7 +16,7 @@ from foveate.bundle.source import LEAST_SHARE
 from foveate.errors import InputError, ModelError, OptionError
 from foveate.export.execution.divergence import first_divergent_layer
 from foveate.export.execution.fp16_rounding import with_fp16_rounding
-from foveate.export.execution.graph import layers, sized
+from foveate.export.execution.graph import layers
 from foveate.export.execution.sessions import session_function
 from foveate.export.precision.calibration import Call, observe, small_calls, stage_calls
 from foveate.export.precision.float16 import LARGEST, float_values, to_float16
@@ -221,7 +221,7 @@ class _Stage:
 
     def _macs(self, model: onnx.ModelProto) -> Mapping[str, int]:
         shapes = {name: array.shape for name, array in self.calls[0].items()}
-        return {one.name: one.macs or 0 for one in layers(sized(model, shapes))}
+        return {one.name: one.macs or 0 for one in layers(model, shapes)}
 
     def _enough(self, names: Sequence[str], macs: Mapping[str, int]) -> bool:
         return sum(macs[name] for name in names) > LEAST_SHARE * sum(macs.values())
