@@ -91,10 +91,7 @@ class EngineMetadata:
         ]
         for what, built, found, accepted in pairs:
             if built != found and not accepted:
-                raise BackendError(
-                    f"the engine {self.name!r} was compiled for {what} {built}, found {found}",
-                    remedy=_compile(self.key.target),
-                )
+                raise self._refused(f"was compiled for {what} {built}, found {found}")
 
     def check_sources(self, *, onnx: str, plugins: str | None) -> None:
         """Check that the engine was compiled from this ONNX file and these plugin sources.
@@ -112,11 +109,8 @@ class EngineMetadata:
         )
         for what, built, found in pairs:
             if built != found:
-                raise BackendError(
-                    f"the engine {self.name!r} was compiled from {what}, expected "
-                    f"{shortened(found)}, found {shortened(built)}",
-                    remedy=_compile(self.key.target),
-                )
+                expected = f"expected {shortened(found)}, found {shortened(built)}"
+                raise self._refused(f"was compiled from {what}, {expected}")
 
     def check_dispatch(self) -> None:
         """Check that the engine uses the plugin library if and only if it was compiled with it.
@@ -127,10 +121,10 @@ class EngineMetadata:
         intended = "body" if self.key.plugins is None else "plugin"
         for op, found in sorted(self.dispatch.items()):
             if found != intended:
-                raise BackendError(
-                    f"the engine {self.name!r} runs {op} by its {found}, expected its {intended}",
-                    remedy=_compile(self.key.target),
-                )
+                raise self._refused(f"runs {op} by its {found}, expected its {intended}")
+
+    def _refused(self, what: str) -> BackendError:
+        return BackendError(f"the engine {self.name!r} {what}", remedy=_compile(self.key.target))
 
 
 def read_metadata(plan: Path) -> EngineMetadata:

@@ -60,19 +60,19 @@ def write_bundle(
             if card is not None:
                 (fresh / CARD_NAME).write_text(card(manifest), encoding="utf-8")
             (fresh / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-            _check_usable(fresh, target)
+            written = _open_fresh(fresh, target)
     except (OSError, InputError) as error:
         reason = error.strerror if isinstance(error, OSError) else error.what
         what = f"the bundle cannot be written ({reason})"
         remedy = remedy_of(error, "choose another directory")
         raise BundleError(what, file=target, remedy=remedy) from error
-    return Bundle.open(target.absolute())
+    return replace(written, root=target.absolute())
 
 
-def _check_usable(fresh: Path, target: Path) -> None:
-    """Check that a bundle can be opened, before it replaces the one at ``target``."""
+def _open_fresh(fresh: Path, target: Path) -> Bundle:
+    """Open a bundle before it replaces the one at ``target``, so that one that is refused does not."""
     try:
-        Bundle.open(fresh.absolute())
+        return Bundle.open(fresh.absolute())
     except BundleError as error:
         what = f"the bundle is not written, since it could not be opened: {error.what}"
         raise BundleError(what, file=target, remedy=error.remedy) from error
