@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """``foveate cache``: the cache of compiled engines."""
 
-from __future__ import annotations
-
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +39,7 @@ def list_engines(*, cache: Cache = None) -> None:
 
 @app.command("explain")
 @with_compile_options
-def explain(bundle: BundleArgument, *, options: CompileOptions, cache: Cache = None) -> None:
+def explain(bundle: BundleArgument, *, options: "CompileOptions", cache: Cache = None) -> None:
     """Explain why engines of a bundle are not in the cache; takes the options of compile."""
     from foveate.bundle import Bundle
     from foveate.export.engines import EngineCache, build_requests

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """``foveate compile``: compile the stages of a bundle to TensorRT engines."""
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -105,7 +103,7 @@ def compile_options(
         bool,
         typer.Option("--no-plugins", help="Compile function bodies of operators, and no plugins."),
     ] = False,
-) -> CompileOptions:
+) -> "CompileOptions":
     """Return the options that were given on the command line."""
     given = dict(locals())  # most are fields of `CompileOptions` by the same names
     from foveate.system.tensorrt import find_installed
@@ -125,20 +123,14 @@ def with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
     parameters: dict[str, inspect.Parameter] = {}
     for name, one in inspect.signature(command).parameters.items():
         parameters |= added if name == "options" else {name: one}
-    hints: dict[str, Any] = {}
-    for function in (command, compile_options):
-        # `CompileOptions` is imported for type checking only, and is no type of an option.
-        lazy = {"CompileOptions": object}
-        hints |= get_type_hints(function, localns=lazy, include_extras=True)
 
     def merged(**given: Any) -> None:
         options = compile_options(**{name: given.pop(name) for name in added})
         command(**given, options=options)
 
-    typed = [one.replace(annotation=hints[name]) for name, one in parameters.items()]
     merged.__doc__ = command.__doc__
-    merged.__annotations__ = {one.name: one.annotation for one in typed}
-    merged.__signature__ = inspect.Signature(typed)  # type: ignore[attr-defined]  # Typer reads it
+    merged.__annotations__ = {name: one.annotation for name, one in parameters.items()}
+    merged.__signature__ = inspect.Signature([*parameters.values()])  # type: ignore[attr-defined]  # Typer reads it
     return merged
 
 
@@ -146,7 +138,7 @@ def with_compile_options(command: Callable[..., None]) -> Callable[..., None]:
 def command(
     bundle: BundleArgument,
     *,
-    options: CompileOptions,
+    options: "CompileOptions",
     output: Annotated[
         Path | None,
         typer.Option(help="Directory of the engines; by default engines/<target> in the bundle."),
@@ -188,7 +180,7 @@ def command(
             print_line(line)
 
 
-def _print_commands(bundle: Bundle, options: CompileOptions, folder: Path) -> None:
+def _print_commands(bundle: "Bundle", options: "CompileOptions", folder: Path) -> None:
     from foveate.export.engines import build_requests
     from foveate.export.engines.compiler import trtexec_command
 
@@ -196,7 +188,7 @@ def _print_commands(bundle: Bundle, options: CompileOptions, folder: Path) -> No
         print_line(trtexec_command(request, folder / f"{request.name}.plan", options))
 
 
-def _describe(outcome: BuildResult) -> str:
+def _describe(outcome: "BuildResult") -> str:
     """Describe a finished engine on one line."""
     record = outcome.record
     origin = "from the cache"
