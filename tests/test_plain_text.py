@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from foveate.plain_text import json_text, portable_name, printable
+from foveate.plain_text import first_line, json_text, portable_name, printable
 
 ANY_TEXT = st.text(st.characters(codec=None))
 NAMES = st.binary(max_size=8).map(lambda name: name.decode("utf-8", "surrogateescape"))
@@ -60,3 +60,8 @@ def test_a_byte_that_is_not_utf8_becomes_an_escape() -> None:
     assert portable_name("caf\udce9.png") == "caf\\xe9.png"
     assert portable_name("caf\\xe9.png") == "caf\\\\xe9.png"
     assert portable_name("a\\b.png") == "a\\b.png"
+
+
+def test_an_error_is_one_line() -> None:
+    assert first_line(ValueError("\nno such size.\nTraceback: ...")) == "no such size"
+    assert first_line(ValueError()) == "ValueError"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Text for people: counted nouns; and names of files and classes, escaped for terminals and JSON.
+r"""Text for people: counted nouns, first lines of errors, and names escaped for terminals and JSON.
 
 A byte of a file name that is not UTF-8 becomes an escape such as ``\xe9`` in both.
 """
@@ -23,6 +23,11 @@ def printable(text: str) -> str:
 def counted(number: int, one: str, several: str) -> str:
     """Return a number with the words that follow it."""
     return f"{number} {one if number == 1 else several}"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error without its period, or its class if it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
 
 
 def portable_name(path: str) -> str:

@@ -17,6 +17,7 @@ from foveate.models.deepmask import STRIDE
 from foveate.models.efficientnet_lite import SamePadConv2d
 from foveate.models.layers import FrozenAffine
 from foveate.models.trunk import Trunk, of_unit_range
+from foveate.plain_text import first_line
 from foveate.system.loggers import silenced_logger
 
 PREFIX = "timm:"
@@ -95,7 +96,7 @@ def _import_timm() -> Any:
         raise MissingExtraError(error.name or "timm", "timm") from error
     except (ImportError, RuntimeError) as error:
         raise BackendError(
-            f"timm cannot be imported ({_first_line(error)})",
+            f"timm cannot be imported ({first_line(error)})",
             remedy="install the torchvision that fits torch, from the same index as torch",
         ) from error
     return timm
@@ -146,7 +147,7 @@ def _create(timm: Any, name: str, **options: Any) -> Any:
         if options.get("pretrained"):
             what = f"the weights of {PREFIX}{name} cannot be fetched"
             remedy = "check the connection, or pass a file of them with --trunk-weights"
-        raise ModelError(f"{what} ({_first_line(error)})", remedy=remedy) from error
+        raise ModelError(f"{what} ({first_line(error)})", remedy=remedy) from error
 
 
 def _measure(model: Any, last_stride: int) -> dict[int, int]:
@@ -157,7 +158,7 @@ def _measure(model: Any, last_stride: int) -> dict[int, int]:
             maps = model.eval()(torch.zeros(1, 3, _ROWS, _COLUMNS))
     except Exception as error:  # of any class: models assert, or their shapes do not match
         raise ModelError(
-            f"{PREFIX}{name} takes no images of {_ROWS} x {_COLUMNS} pixels ({_first_line(error)})",
+            f"{PREFIX}{name} takes no images of {_ROWS} x {_COLUMNS} pixels ({first_line(error)})",
             remedy="use a convolutional model: many transformers take one size only",
         ) from error
     sides = [tuple(one.shape[2:]) for one in maps]
@@ -212,7 +213,3 @@ def _fix_padding(module: nn.Module, same: type[nn.Conv2d]) -> None:
             )
             fixed.weight, fixed.bias = child.weight, child.bias
             setattr(module, name, fixed)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inspection of a bundle: its content, and the problems that the checks of its files find."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +37,7 @@ from foveate.export.execution.stage_model import DOMAIN, load_stage
 from foveate.kernels.plugins.build import source_digest
 from foveate.system.executors import submit
 from foveate.system.gpu import current_gpu
+from foveate.system.regular_files import file_digest
 from foveate.system.tensorrt import find_runtime
 
 
@@ -216,8 +216,7 @@ def _engine(bundle: Bundle, plan: Path) -> EngineReport:
     stage = record.key.stage
     problems = _problem(record.check_dispatch)
     if stage in bundle.manifest.stages:
-        content = bundle.stage_path(stage).read_bytes()
-        onnx_digest = hashlib.sha256(content).hexdigest()
+        onnx_digest = file_digest(bundle.stage_path(stage))
         plugins = None if record.key.plugins is None else source_digest()
         problems += _problem(lambda: record.check_sources(onnx=onnx_digest, plugins=plugins))
         claimed = bundle.manifest.precision_of(stage)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compilation of the stages of a bundle to engines, which are taken from the cache if possible."""
 
-import hashlib
 import shlex
 import shutil
 import time
@@ -31,6 +30,7 @@ from foveate.kernels.plugins.library import (
 from foveate.progress import Progress, no_progress
 from foveate.system.files import open_output, write_file
 from foveate.system.gpu import Gpu, current_gpu
+from foveate.system.regular_files import file_digest
 from foveate.system.tensorrt import TARGETS, Target, check_driver, find_installed, import_library
 
 RECIPE = 2
@@ -202,12 +202,10 @@ def _build(
         report=gpu is not None and gpu.arch in request.key.archs and not options.strip_weights,
     )
     built = run_build(job, progress)
-    with plan.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return EngineMetadata(
         name=request.name,
         key=request.key,
-        plan=FileSpec(sha256=digest, size=built["size"]),
+        plan=FileSpec(sha256=file_digest(plan), size=built["size"]),
         dispatch=built["dispatch"],
         driver=None if gpu is None else gpu.driver,
         device=None if gpu is None else gpu.name,

@@ -16,6 +16,7 @@ import torch
 from foveate.errors import BackendError, OutOfMemoryError
 from foveate.export.execution.stages import cascade_stages
 from foveate.export.execution.torch_engines import stage_call, torch_engines
+from foveate.plain_text import first_line
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.devices.cuda_streams import cuda_stream
 from foveate.runtime.engines.own_stream import OwnStreamEngine
@@ -166,10 +167,8 @@ def _errors(stage: str) -> Iterator[None]:
             remedy="use a smaller image, top_k, max_side or max_in_flight",
         ) from error
     except RuntimeError as error:
-        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackendError(
-            f"PyTorch failed in the stage {stage!r} ({text})", remedy="run: foveate doctor"
-        ) from error
+        what = f"PyTorch failed in the stage {stage!r} ({first_line(error)})"
+        raise BackendError(what, remedy="run: foveate doctor") from error
 
 
 def _major(version: str) -> int:

@@ -20,6 +20,7 @@ from foveate.export.execution.sessions import session_function
 from foveate.export.execution.stage_model import HALF, OPSET
 from foveate.export.execution.stages import Stage
 from foveate.export.to_onnx.operators import attach_bodies, translation_table
+from foveate.plain_text import first_line
 from foveate.system.loggers import silenced_logger
 
 SMALLEST_HALF_INITIALIZER = 64
@@ -68,7 +69,7 @@ def _trace(stage: Stage) -> onnx.ModelProto:
             )
         except Exception as error:  # PyTorch's errors have no common class
             raise ModelError(
-                f"the stage {stage.name!r} cannot be exported: {str(error).strip().splitlines()[0]}",
+                f"the stage {stage.name!r} cannot be exported: {first_line(error)}",
                 remedy="try the pinned versions of torch, onnx and onnxscript",
             ) from error
     assert program is not None
