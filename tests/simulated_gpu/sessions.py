@@ -37,7 +37,7 @@ class SimulatedSession:
         providers: Sequence[tuple[str, dict[str, str]]],
     ) -> None:
         assert isinstance(options, onnxruntime.SessionOptions)
-        self.simulation = simulation
+        self.simulation, self.source = simulation, source
         self.providers = [name for name, _ in providers]
         self.settings = dict(providers)
         ((self.device, self.stream),) = {

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.sessions import SimulatedSession
 
@@ -98,6 +100,28 @@ def test_a_session_computes_in_whole_float32_on_its_gpu(device: CudaDevice, path
     stage.enqueue()
     stage.main.synchronize()
     np.testing.assert_allclose(stage.logits.array, stage.expected(path), rtol=0, atol=1e-4)
+
+
+def test_stages_of_other_weights_have_other_engines_of_tensorrt(
+    device: CudaDevice, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "cache"))
+    model = onnx.load(path)
+    weights = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    weights.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weights), weights.name))
+    places = [tmp_path / name / path.name for name in ("same", "trained")]
+    for place, content in zip(places, (path.read_bytes(), model.SerializeToString()), strict=True):
+        place.parent.mkdir()
+        place.write_bytes(content)
+    folders = []
+    for one in (path, *places):
+        with one.open("rb") as file:
+            engine = OnnxRuntimeCudaEngine(one, device.stream(), file=file.fileno(), tensorrt=True)
+        settings = engine._session.settings["TensorrtExecutionProvider"]
+        folders.append(Path(settings["trt_engine_cache_path"]))
+        assert engine._session.source == one  # engines have names with that of the file
+    assert folders[0] == folders[1] != folders[2]
+    assert [one.stat().st_mode & 0o777 for one in folders] == [0o700] * 3
 
 
 def test_images_in_flight_share_a_session_in_turns(

@@ -54,17 +54,23 @@ def test_every_attribute_of_the_module_exists(file: Path) -> None:
     assert {name for name in used if not hasattr(onnxruntime, name)} == set()
 
 
-@pytest.mark.parametrize("tensorrt", [False, True])
-def test_every_option_of_a_provider_is_one_of_its_library(
-    tensorrt: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path))
-    providers = onnxruntime_cuda._providers(0, 4096, tensorrt=tensorrt)
-    assert [name for name, _ in providers] == [TENSORRT, CUDA][not tensorrt :]
+@pytest.mark.parametrize("engines", [None, Path("engines")])
+def test_every_option_of_a_provider_is_one_of_its_library(engines: Path | None) -> None:
+    providers = onnxruntime_cuda._providers(0, 4096, engines)
+    assert [name for name, _ in providers] == [TENSORRT, CUDA][engines is None :]
     for name, options in providers:
         for key in options:
             assert knows(f"libonnxruntime_providers_{PROVIDERS[name]}.so", key), key
         assert options["user_compute_stream"] == "4096"
+
+
+def test_what_the_provider_of_tensorrt_takes_as_true_or_false_is_written_so() -> None:
+    (_, options), _ = onnxruntime_cuda._providers(0, 4096, Path("engines"))
+    refusal = "[ERROR] [TensorRT] The value for the key {!r} should be 'True' or 'False'. "
+    bindings = library("onnxruntime_pybind11_state*.so")
+    flags = {key for key in options if bindings.find(refusal.format(key).encode()) >= 0}
+    assert flags == {"trt_engine_cache_enable", "trt_timing_cache_enable"}
+    assert {options[key] for key in flags} == {"True"}
 
 
 @pytest.mark.parametrize("value", ["kSameAsRequested", "HEURISTIC"])

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime
 
+from foveate.bundle.external_data import external_files
 from foveate.errors import BackendError
 from foveate.runtime.devices.cuda_memory import cuda_buffer
 from foveate.runtime.devices.cuda_streams import cuda_stream
@@ -25,6 +27,7 @@ from foveate.runtime.engines.own_stream import OwnStreamEngine
 from foveate.system.gpu import current_gpu
 from foveate.system.once import once
 from foveate.system.private_files import cache_folder, check_private, make_private
+from foveate.system.regular_files import file_digest
 from foveate.system.resources import shortage
 
 if TYPE_CHECKING:
@@ -51,8 +54,8 @@ class OnnxRuntimeCudaEngine(OwnStreamEngine):
         stream: Stream of the GPU for all runs, which the engine owns. Its context must be the
             primary context of the GPU.
         gpu: Index of the GPU among those that are visible to CUDA.
-        file: Descriptor of the same file. Where possible it is read instead of the path, so that
-            the path may be replaced meanwhile.
+        file: Descriptor of the same file. Without ``tensorrt`` it is read instead of the path, where
+            possible, so that the path may be replaced meanwhile.
         tensorrt: Whether ONNX Runtime compiles what it can with TensorRT: at the first run of each
             size, for minutes, and kept in the user's cache.
 
@@ -74,9 +77,12 @@ class OnnxRuntimeCudaEngine(OwnStreamEngine):
         check_provider(TENSORRT if tensorrt else CUDA)
         self._path = path
         self._gpu = gpu
-        providers = _providers(gpu, cuda_stream(stream).handle, tensorrt=tensorrt)
         with loading_errors(path):
-            self._session: Any = _open(readable_path(path, file), providers)
+            engines = _engine_folder(path) if tensorrt else None
+            providers = _providers(gpu, cuda_stream(stream).handle, engines)
+            # The names of engines contain that of the file.
+            source = path if tensorrt else readable_path(path, file)
+            self._session: Any = _open(source, providers)
         super().__init__(*read_specs(self._session, path), stream)
         self._options = onnxruntime.RunOptions()
         self._options.log_severity_level = 4  # its errors become ours
@@ -161,8 +167,14 @@ def _not_started(provider: str, why: str) -> BackendError:
     return BackendError(f"{provider} does not start here ({why}): it needs {needs}", remedy=remedy)
 
 
-def _providers(gpu: int, stream: int, *, tensorrt: bool) -> list[Configured]:
-    """Return the providers with their options, the preferred one first."""
+def _providers(gpu: int, stream: int, engines: Path | None) -> list[Configured]:
+    """Return the providers with their options, the preferred one first.
+
+    Args:
+        gpu: See :class:`OnnxRuntimeCudaEngine`.
+        stream: The ``CUstream`` for all runs.
+        engines: Directory for the engines of TensorRT, or None to use CUDA alone.
+    """
     place = {"device_id": str(gpu), "user_compute_stream": str(stream)}
     cuda = {
         **place,
@@ -170,24 +182,31 @@ def _providers(gpu: int, stream: int, *, tensorrt: bool) -> list[Configured]:
         "arena_extend_strategy": "kSameAsRequested",
         # By default each convolution tries all algorithms for each new size of an image.
         "cudnn_conv_algo_search": "HEURISTIC",
-        # By default float32 is multiplied with 10 bits of fraction, as no other backend here does.
+        # By default float32 is multiplied with 10 bits of fraction.
         "use_tf32": "0",
     }
-    if not tensorrt:
+    if engines is None:
         return [(CUDA, cuda)]
-    folder = _engine_folder()
     caches = {
         f"trt_{kind}_cache_{key}": value
         for kind in ("engine", "timing")
-        for key, value in (("enable", "1"), ("path", str(folder)))
+        for key, value in (("enable", "True"), ("path", str(engines)))
     }
     # The CUDA provider runs the nodes that TensorRT refuses.
     return [(TENSORRT, place | caches), (CUDA, cuda)]
 
 
-def _engine_folder() -> Path:
-    """Return the directory where ONNX Runtime keeps the engines that TensorRT compiles for it."""
-    folder = cache_folder("onnxruntime-tensorrt")
+def _engine_folder(path: Path) -> Path:
+    """Return the directory where ONNX Runtime keeps the engines that TensorRT compiles of a file.
+
+    Each content has its own directory: ONNX Runtime tells engines apart by the names in a network,
+    and would run the weights of an earlier training.
+    """
+    with path.open("rb") as stream:
+        parts = [path.name, *sorted(set(external_files(stream, path.stat().st_size)))]
+    digests = "".join(file_digest(path.parent / name) for name in parts)
+    content = hashlib.sha256(digests.encode()).hexdigest()
+    folder = cache_folder("onnxruntime-tensorrt") / content
     try:
         make_private(folder)
         check_private(folder)  # an engine is code that runs in this process
