@@ -91,8 +91,8 @@ def test_missing_headers_are_named_with_a_way_to_get_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     way = (
-        "pass their directory with --tensorrt-include DIRECTORY, or set TENSORRT_HOME, or run: "
-        "pip install --no-deps kernel-lens==2.0.1"
+        "run: pip install --no-deps kernel-lens==2.0.1, or set TENSORRT_HOME, or pass their "
+        "directory: foveate kernels build --tensorrt-include DIRECTORY"
     )
     with pytest.raises(BackendError) as caught:
         find_headers(tmp_path)
@@ -125,7 +125,10 @@ def test_a_missing_nvcc_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plugin_library, "find_nvcc", lambda: None)
     with pytest.raises(BackendError) as caught:
         require_nvcc()
-    assert caught.value.remedy == "install the CUDA toolkit, or set CUDA_HOME to its directory"
+    assert caught.value.remedy == (
+        "install the CUDA toolkit, or set CUDA_HOME to its directory, or compile engines without "
+        "plugins: --no-plugins"
+    )
 
 
 def test_the_architectures_are_those_of_the_gpus(

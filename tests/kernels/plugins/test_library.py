@@ -77,7 +77,8 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         obtain_library("sm_89")
     assert str(caught.value) == (
         "no nvcc, which compiles the plugins: it is neither in CUDA_HOME nor on the PATH: "
-        "install the CUDA toolkit, or set CUDA_HOME to its directory"
+        "install the CUDA toolkit, or set CUDA_HOME to its directory, or compile engines without "
+        "plugins: --no-plugins"
     )
 
 

@@ -30,6 +30,7 @@ HEADERS_PACKAGE = "kernel-lens==2.0.1"
 
 OLDEST_TENSORRT = (10, 0)  # the first release with IPluginV3
 
+_GIVEN = "pass their directory: foveate kernels build --tensorrt-include DIRECTORY"
 _SUFFIXES = (".cpp", ".cu", ".cuh", ".h")
 _HEADER_FOLDERS = (
     "/usr/include/x86_64-linux-gnu",
@@ -64,7 +65,8 @@ def require_nvcc() -> Nvcc:
     if nvcc is None:
         raise BackendError(
             "no nvcc, which compiles the plugins: it is neither in CUDA_HOME nor on the PATH",
-            remedy="install the CUDA toolkit, or set CUDA_HOME to its directory",
+            remedy="install the CUDA toolkit, or set CUDA_HOME to its directory, or compile engines without "
+            "plugins: --no-plugins",
         )
     return nvcc
 
@@ -86,8 +88,7 @@ def find_headers(given: Path | None = None) -> Path:
         raise BackendError(
             "TensorRT's headers were not found: there is no NvInferRuntime.h",
             file=given,
-            remedy="pass their directory with --tensorrt-include DIRECTORY, or set TENSORRT_HOME, "
-            f"or run: pip install --no-deps {HEADERS_PACKAGE}",
+            remedy=f"run: pip install --no-deps {HEADERS_PACKAGE}, or set TENSORRT_HOME, or {_GIVEN}",
         )
     version = tensorrt_version(folder)
     if version[:2] < OLDEST_TENSORRT:
@@ -95,7 +96,7 @@ def find_headers(given: Path | None = None) -> Path:
             f"expected headers of TensorRT {'.'.join(map(str, OLDEST_TENSORRT))} or later, found "
             f"{'.'.join(map(str, version))}",
             file=folder,
-            remedy="pass newer ones: --tensorrt-include DIRECTORY",
+            remedy=f"update them, or {_GIVEN}",
         )
     return folder
 
@@ -129,7 +130,7 @@ def tensorrt_version(headers: Path) -> tuple[int, ...]:
         raise BackendError(
             "TensorRT's headers do not define its version",
             file=file,
-            remedy="pass a complete set of headers: --tensorrt-include DIRECTORY",
+            remedy=f"complete them, or {_GIVEN}",
         ) from error
 
 
