@@ -11,7 +11,7 @@ import pytest
 from foveate.results.detections import Detections
 from foveate.results.window_masks import WindowMasks
 from foveate.selftest.checks import WrongResultError
-from foveate.selftest.images import compare_detections
+from foveate.selftest.images import bytes_lost, compare_detections
 
 Found = tuple[float, int, tuple[int, int, int, int]]  # score, label and box
 CAT, DOG, OTHER_DOG = (0.9, 0, (2, 4, 9, 8)), (0.7, 1, (1, 3, 7, 6)), (0.69, 1, (11, 3, 17, 6))
@@ -57,3 +57,20 @@ def test_another_class_is_wrong() -> None:
     message = r"expected the classes \[0, 1, 1\], found \[0, 1, 0\]"
     with pytest.raises(WrongResultError, match=message):
         compare_detections(found, EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("of_others", "leak", "expected", "attempts"),
+    [([0], 0, 0, 1), ([700, 0], 0, 0, 2), ([-900], 0, 0, 1), ([700, 0, 900], 30, 30, 3)],
+)
+def test_memory_that_other_processes_take_is_no_leak(
+    of_others: list[int], leak: int, expected: int, attempts: int
+) -> None:
+    free, done = 10_000, 0
+
+    def work() -> None:
+        nonlocal free, done
+        free -= of_others[done] + leak
+        done += 1
+
+    assert (bytes_lost(work, lambda: free), done) == (expected, attempts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from functools import partial
 from importlib.resources import as_file, files
 
@@ -19,6 +20,7 @@ from foveate.selftest.checks import Checks, NotTriedError, Outcome, WrongResultE
 from foveate.selftest.machine import gpu
 
 STREAMED, REPEATED = 20, 200
+_ATTEMPTS = 3
 # Largest differences from the CPU, where engines and letterboxing round in another way.
 _PIXELS, _SCORE = 2.0, 0.05
 
@@ -72,18 +74,35 @@ def _streamed(bundle: str) -> Outcome:
 
 def _repeated(bundle: str) -> Outcome:
     image, times = sample_image(), []
-    with _open(bundle) as pipeline:
-        for _ in range(2):  # plain, then as a graph
-            pipeline(image)
-        before = gpu().memory()[0]
+
+    def run() -> None:
         for _ in range(REPEATED):
             started = time.monotonic()
             pipeline(image)
             times.append(time.monotonic() - started)
-        lost = before - gpu().memory()[0]
-    if lost > 0:
+
+    with _open(bundle) as pipeline:
+        for _ in range(2):  # plain, then as a graph
+            pipeline(image)
+        lost = bytes_lost(run, lambda: gpu().memory()[0])
+    if lost:
         raise WrongResultError(f"{REPEATED} images took {lost:,} bytes that were not released")
     return Outcome(facts={"images": REPEATED, "milliseconds": 1e3 * statistics.median(times)})
+
+
+def bytes_lost(work: Callable[[], None], free_bytes: Callable[[], int]) -> int:
+    """Return the fewest bytes that are lost each time some work is done, 0 as soon as none are.
+
+    Other processes may take memory meanwhile, but not as steadily as a leak.
+    """
+    lost = []
+    for _ in range(_ATTEMPTS):
+        before = free_bytes()
+        work()
+        lost.append(max(0, before - free_bytes()))
+        if not lost[-1]:
+            break
+    return min(lost)
 
 
 def compare_detections(found: Detections, expected: Detections) -> tuple[float, float]:
