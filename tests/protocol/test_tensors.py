@@ -93,6 +93,15 @@ def entry_of(**changes: object) -> bytes:
         (entry_of(data=[[1, 2], [3]]), r"has no data of UINT8 and shape \[2\]"),
         (entry_of(data=[1, None]), r"has no data of UINT8 and shape \[2\]"),
         (entry_of(datatype="BYTES", data=["a", 1]), r"has no data of BYTES and shape \[2\]"),
+        *(
+            (entry_of(datatype=one, data=data), rf"has no data of {one} and shape \[2\]")
+            for one in ("UINT8", "UINT64", "INT8", "INT64", "FP16", "FP32", "FP64")
+            for data in ([True, False], [True, 2], [[True], [2]])
+        ),
+        (entry_of(datatype="BOOL", data=[True, 1]), r"has no data of BOOL and shape \[2\]"),
+        (entry_of(datatype="BOOL", data=[0, 1]), r"has no data of BOOL and shape \[2\]"),
+        (entry_of(datatype="FP16", data=[1, 70_000]), r"has no data of FP16 and shape \[2\]"),
+        (entry_of(datatype="FP32", data=[1, 1e39]), r"has no data of FP32 and shape \[2\]"),
         (entry_of(shape=[2**62, 2**62], data=[]), r"has the shape \[4611686018427387904, "),
         (entry_of(shape=[0, 10**30], data=[]), r"has the shape \[0, 1000000"),
         (entry_of(shape=[0, 2**46, 8], data=[]), r"has the shape \[0, 70368744177664, 8\]"),

@@ -215,14 +215,18 @@ def _from_json(name: str, datatype: str, shape: list[int], data: object) -> Arra
             raise wrong
         return _objects([one.encode("utf-8", "surrogatepass") for one in data], shape)
     try:
+        # NumPy takes `true` for a number, and numbers for `true`.
+        kinds = {type(one) for one in np.asarray(data, np.object_).flat}
         given = np.asarray(data)
         with np.errstate(invalid="ignore", over="ignore"):  # checked below
             array = given.astype(_DTYPES[datatype])
     except (ValueError, OverflowError, TypeError) as error:
         raise wrong from error
-    # An integer tensor takes no fractions, and no values out of its range.
-    exact = array.dtype.kind == "f" or given.size == 0 or np.array_equal(array, given)
-    if given.size != prod(shape) or (given.size and given.dtype.kind not in "biuf") or not exact:
+    typed = kinds <= ({bool} if datatype == "BOOL" else {int, float})
+    # An integer tensor takes no fractions, and no tensor takes values out of its range.
+    fits = np.isfinite(array).all() if array.dtype.kind == "f" else np.array_equal(array, given)
+    right = typed and fits and given.dtype.kind in "biuf"
+    if given.size != prod(shape) or (given.size and not right):
         raise wrong
     return array.reshape(shape)
 

@@ -73,7 +73,7 @@ def _streamed(bundle: str) -> Outcome:
 
 
 def _repeated(bundle: str) -> Outcome:
-    image, times = sample_image(), []
+    image, times = sample_image(), list[float]()
 
     def run() -> None:
         for _ in range(REPEATED):
