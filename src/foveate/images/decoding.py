@@ -59,7 +59,7 @@ def decode(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:
         max_pixels: Largest number of pixels, which is checked before memory is taken for them.
 
     Raises:
-        TooManyPixelsError: The image has more than ``max_pixels``.
+        TooManyPixelsError: The image has more than ``max_pixels``, or than Pillow accepts.
         InputError: The format is not supported, or the image is damaged or truncated. The text does
             not name the file.
     """
@@ -85,13 +85,16 @@ def decode(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:
         return _upright(image, orientation)
     except InputError:
         raise
+    except Image.DecompressionBombError as error:  # of a WebP, or of a frame larger than its GIF
+        numbers = str(error).partition(",")[0]
+        what = f"the image has more pixels than Pillow accepts ({numbers})"
+        remedy = "make it smaller, or raise PIL.Image.MAX_IMAGE_PIXELS"
+        raise TooManyPixelsError(what, remedy=remedy) from error
     except Exception as error:
         what, remedy = "the image is damaged or truncated", "copy or download the file again"
         if reader is not None and str(error).startswith(_UNSUPPORTED):
             what = f"the file is a kind of {reader.format} that cannot be decoded"
             remedy = "convert it to a JPEG, or to a PNG of 8 or 16 bits"
-        elif isinstance(error, Image.DecompressionBombError):
-            what, remedy = "the image has more pixels than are accepted", "make it smaller"
         elif isinstance(error, MemoryError):
             what, remedy = "there is not enough memory for the image", "make it smaller"
         raise InputError(what, remedy=remedy) from error
