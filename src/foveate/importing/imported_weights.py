@@ -80,7 +80,7 @@ class ImportedWeights:
         """Build the network with these weights, in evaluation mode.
 
         Raises:
-            ModelError: Weights are missing, superfluous, of other shapes, or not finite.
+            ModelError: Weights are missing, superfluous, of other shapes, integers, or not finite.
         """
         # On the meta device the sizes of a damaged file allocate nothing.
         try:
@@ -97,6 +97,9 @@ class ImportedWeights:
                 what = f"expected {key} of shape {shapes[0]} in a {self.name}, found {shapes[1]}"
                 remedy = "import a network of the sizes that its builder can make"
                 raise ModelError(what, remedy=remedy)
+            if not self.state[key].is_floating_point():
+                what = f"expected floating-point numbers in {key}, found {self.state[key].dtype}"
+                raise ModelError(what, remedy="import the weights before they are quantized")
             if not self.state[key].isfinite().all():
                 what = f"expected finite numbers in {key}, found NaN or infinity"
                 raise ModelError(what, remedy="the file is damaged: download it again")

@@ -92,10 +92,11 @@ def read_state(path: Path) -> State:
         path: File to read. A pickle is read with ``weights_only=True``: tensors and plain values.
 
     Returns:
-        Tensors with at least one axis by name, floating-point ones in float32.
+        Dense tensors with at least one axis by name, floating-point ones in float32.
 
     Raises:
-        ModelError: The file cannot be read, could run code, or has no state dict.
+        ModelError: The file cannot be read, could run code, or has no state dict; or a tensor is
+            sparse, quantized, complex, nested, or without content.
     """
     content = _open(path)
     for _ in range(4):  # wrappers in wrappers; a pickle may contain itself
@@ -111,10 +112,21 @@ def read_state(path: Path) -> State:
         what = f"expected a state dict, found {len(content)} values without tensors"
         raise ModelError(what, file=path, remedy=TENSORS_ONLY)
     prefix = _common_prefix(list(state))
-    return {
-        name.removeprefix(prefix): tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in state.items()
-    }
+    return {name.removeprefix(prefix): _dense(one, name, path) for name, one in state.items()}
+
+
+def _dense(tensor: torch.Tensor, name: str, path: Path) -> torch.Tensor:
+    """Return a tensor as one that NumPy can read, which sparse, quantized and meta tensors are not."""
+    try:
+        if tensor.is_complex():
+            raise TypeError
+        numbers = tensor.float() if tensor.is_floating_point() else tensor
+        return torch.from_numpy(numbers.numpy(force=True))
+    except (RuntimeError, TypeError) as error:
+        kind = "nested" if tensor.is_nested else f"{tensor.dtype}, {tensor.layout}"
+        what = f"expected dense real numbers in memory, found {name} ({kind}, on {tensor.device})"
+        remedy = "save the state dict of the model on the CPU, dense and in float32"
+        raise ModelError(what, file=path, remedy=remedy) from error
 
 
 def _common_prefix(names: list[str]) -> str:
