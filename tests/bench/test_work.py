@@ -15,7 +15,7 @@ from tests.export.precision.test_entry import beginning, quantized
 from foveate.bench.work import StageWork, _arithmetic, count_work
 from foveate.bundle import Bundle
 from foveate.errors import BackendError, BundleError
-from foveate.export.execution.graph import layers, sized
+from foveate.export.execution.graph import layers
 from foveate.export.precision.float16 import to_float16
 
 NETWORK = """
@@ -137,7 +137,7 @@ def test_a_stage_has_the_operations_that_shape_inference_finds() -> None:
     file = mini.stage_path("refine")
     inputs = mini.manifest.stages["refine"].inputs
     shapes = {one.name: (3, *map(int, one.shape[1:])) for one in inputs}
-    macs = [layer.macs or 0 for layer in layers(sized(onnx.load(file), shapes))]
+    macs = [layer.macs or 0 for layer in layers(onnx.load(file), shapes)]
     assert count_work(file, [shapes]).operations == 2 * sum(macs) > 0
 
 
