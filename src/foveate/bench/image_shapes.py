@@ -25,21 +25,27 @@ def image_shapes(
     windows = min(manifest.select.top_k, sizes.windows)
     at_once = min(rows_at_once or windows, windows)
     parts = [min(at_once, windows - first) for first in range(0, windows, at_once)]
-    found = {
-        "propose": tuple({"image": _image(level)} for level in sizes.levels),
+    (image,) = manifest.stages["propose"].inputs
+    found: dict[str, StageRuns] = {
+        "propose": tuple({image.name: _map(image, 1, level)} for level in sizes.levels),
         "refine": tuple(
             {spec.name: _rows(spec, part) for spec in manifest.stages["refine"].inputs}
             for part in parts
         ),
     }
     if sizes.features is not None and manifest.classifies:
+        sources = (*manifest.stages["propose"].outputs, *manifest.stages["features"].outputs)
+        strides = {image.name: 1} | {one.name: one.stride for one in sources if one.stride}
         for stage in ("features", "classify"):
-            found[stage] = (_detection(manifest, stage, sizes.features, boxes),)
+            found[stage] = (
+                {
+                    spec.name: _map(spec, strides[spec.name], sizes.features)
+                    if spec.name in strides
+                    else _rows(spec, boxes)
+                    for spec in manifest.stages[stage].inputs
+                },
+            )
     return found
-
-
-def _image(sizes: LevelSizes | FeaturesSizes) -> Shape:
-    return (1, 3, sizes.canvas_height, sizes.canvas_width)
 
 
 def _rows(spec: TensorSpec, rows: int) -> Shape:
@@ -47,28 +53,7 @@ def _rows(spec: TensorSpec, rows: int) -> Shape:
     return (rows, *(side for side in spec.shape[1:] if isinstance(side, int)))
 
 
-def _detection(
-    manifest: Manifest, stage: str, sizes: FeaturesSizes, boxes: int
-) -> dict[str, Shape]:
-    """Return the shapes of the inputs of features or classify: the image, maps of it, and boxes."""
-    strides = {
-        spec.name: spec.stride
-        for source in ("propose", "features")
-        for spec in manifest.stages[source].outputs
-    }
-    found = {}
-    for spec in manifest.stages[stage].inputs:
-        stride = strides.get(spec.name)
-        if spec.name == "image":
-            found[spec.name] = _image(sizes)
-        elif stride is None:
-            found[spec.name] = _rows(spec, boxes)
-        else:
-            found[spec.name] = _map(spec, stride, sizes)
-    return found
-
-
-def _map(spec: TensorSpec, stride: int, sizes: FeaturesSizes) -> Shape:
+def _map(spec: TensorSpec, stride: int, sizes: LevelSizes | FeaturesSizes) -> Shape:
     """Return the shape of a map; a side that the stride does not divide is rounded down."""
     channels = spec.shape[1]
     assert isinstance(channels, int)  # the signatures of a bundle are checked when it is opened

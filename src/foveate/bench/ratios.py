@@ -45,7 +45,6 @@ class CompareOptions(TypedOptions):
         confidence: Confidence of the intervals, between 0 and 1.
         tolerance: Change of the decisive ratio, as a share, that does not count.
         replicates: Number of resampled runs.
-        seed: Seed of the draws.
 
     Raises:
         OptionError: A value has the wrong type or lies outside its range.
@@ -54,13 +53,12 @@ class CompareOptions(TypedOptions):
     confidence: float = 0.99
     tolerance: float = 0.01
     replicates: int = 2000
-    seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.confidence < 1:
             raise OptionError(f"confidence must lie between 0 and 1, found {self.confidence:g}")
-        for name, least in (("tolerance", 0), ("replicates", 1), ("seed", 0)):
+        for name, least in (("tolerance", 0), ("replicates", 1)):
             if getattr(self, name) < least:
                 raise OptionError(f"{name} must be at least {least}, found {getattr(self, name):g}")
 
@@ -106,7 +104,7 @@ class _Draws:
     def __init__(
         self, options: CompareOptions, baseline: int, candidate: int, *, paired: bool
     ) -> None:
-        generator = np.random.default_rng(options.seed)
+        generator = np.random.default_rng(0)
         self._confidence = options.confidence
         self._baseline = generator.integers(baseline, size=(options.replicates, baseline))
         self._candidate = self._baseline

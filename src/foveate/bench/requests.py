@@ -54,21 +54,14 @@ class RequestForm:
         usable = [name for name in (ENCODED, IMAGE) if name == IMAGE or binary]
         names = [name for name in usable if name in inputs and wanted in (None, name)]
         if not names:
-            raise ServerError(
-                f"the model {model.name!r:.60} has the inputs {_listed(model.inputs)}; expected "
-                f"{f'one named {wanted!r:.60}' if wanted else _expected(usable)}",
-                remedy="pass the name of a model of Foveate: --model NAME",
-            )
+            expected = f"one named {wanted!r:.60}" if wanted else " or ".join(map(repr, usable))
+            raise _unsuitable(model, "inputs", model.inputs, expected)
         outputs = {one.name for one in model.outputs}
         requested = tuple(name for name in _OUTPUTS if name in outputs)
         if "masks" in outputs and "rle" not in outputs:
             requested += ("masks",)
         if "boxes" not in requested:
-            raise ServerError(
-                f"the model {model.name!r:.60} has the outputs {_listed(model.outputs)}; expected "
-                "'boxes'",
-                remedy="pass the name of a model of Foveate: --model NAME",
-            )
+            raise _unsuitable(model, "outputs", model.outputs, "'boxes'")
         return cls(input=inputs[names[0]], outputs=requested, binary=binary)
 
     def for_file(self, file: Path) -> Message:
@@ -161,9 +154,11 @@ class Requests:
         )
 
 
-def _listed(tensors: Sequence[TensorMetadata]) -> str:
-    return ", ".join(repr(one.name) for one in tensors) or "none"
-
-
-def _expected(names: Sequence[str]) -> str:
-    return " or ".join(repr(name) for name in names)
+def _unsuitable(
+    model: ModelMetadata, what: str, tensors: Sequence[TensorMetadata], expected: str
+) -> ServerError:
+    found = ", ".join(repr(one.name) for one in tensors) or "none"
+    return ServerError(
+        f"the model {model.name!r:.60} has the {what} {found}; expected {expected}",
+        remedy="pass the name of a model of Foveate: --model NAME",
+    )

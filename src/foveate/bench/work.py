@@ -84,11 +84,6 @@ class RunWork:
     output_bytes: int
 
     @property
-    def operations(self) -> int:
-        """Multiplications and additions."""
-        return sum(node.operations for node in self.nodes)
-
-    @property
     def weight_bytes(self) -> int:
         """Bytes of the constants; a constant that two nodes read counts twice."""
         return sum(node.weight_bytes for node in self.nodes)
@@ -113,7 +108,7 @@ class StageWork:
     @property
     def operations(self) -> int:
         """Multiplications and additions of all runs."""
-        return sum(run.operations for run in self.runs)
+        return sum(node.operations for node in self.nodes)
 
     @property
     def bytes(self) -> int:

@@ -19,7 +19,7 @@ from foveate.bench.sweep import Sweep
 from foveate.bench.sweep_table import sweep_tables
 from foveate.bundle import Bundle
 from foveate.cli._bench_outputs import Outputs, Partial, keeping
-from foveate.cli._bench_targets import AnyTarget, Targets
+from foveate.cli._bench_targets import AnyTarget
 from foveate.cli._classes import print_lacking_classes
 from foveate.cli._console import print_line, print_table, show_progress
 from foveate.cli._files import write_result
@@ -115,13 +115,19 @@ def run_sweep(
 
 
 def measure_targets(
-    targets: Targets, options: BenchOptions, outputs: Outputs, *, dataset: Path | None, limits: bool
+    targets: Sequence[AnyTarget],
+    images: Sequence[str],
+    options: BenchOptions,
+    outputs: Outputs,
+    *,
+    dataset: Path | None,
+    limits: bool,
 ) -> Record:
-    """Measure what is to be measured, and write its record.
+    """Measure a target, in turns with a second one if there is one, and write the record.
 
     A failure or an interruption writes the record and the trace of what was measured so far.
     """
-    files, target = _find_files(targets.images), targets.candidate
+    files, target = _find_files(images), targets[0]
     truth = None if dataset is None else _open_truth(dataset)
     outputs.check([*files, *(truth.files if truth is not None else ())])
     partial = Partial(outputs)
@@ -137,15 +143,13 @@ def measure_targets(
 
 
 def _run(
-    targets: Targets, files: Sequence[Path], options: BenchOptions, partial: Partial
+    targets: Sequence[AnyTarget], files: Sequence[Path], options: BenchOptions, partial: Partial
 ) -> Record:
-    """Measure a target, in turns with another one if there is one."""
     with ExitStack() as stack:
         progress = stack.enter_context(show_progress())
         session, *rivals = [
             stack.enter_context(closing(_open(target, files, options, progress)))
-            for target in (targets.candidate, targets.rival)
-            if target is not None
+            for target in targets
         ]
         partial.session = session
         session.run(*rivals)

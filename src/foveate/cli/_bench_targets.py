@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 import typer
@@ -29,21 +29,6 @@ _WRITTEN = ("json_file", "html_file", "trace")
 _NOT_REMOTE = ("dataset", "limits", "nvtx")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Targets:
-    """What is measured.
-
-    Args:
-        candidate: What is measured.
-        rival: What is measured in turns with it; None for nothing.
-        images: Files and directories of images.
-    """
-
-    candidate: AnyTarget
-    rival: AnyTarget | None
-    images: Sequence[str]
-
-
 def repeated_command(context: typer.Context) -> Command:
     """Return the command line of a measurement, without the files that it writes."""
     given, values = given_names(context), context.params
@@ -64,8 +49,8 @@ def choose_targets(
     *,
     against: str | None,
     images: Sequence[str],
-) -> Targets:
-    """Return what is measured.
+) -> tuple[list[AnyTarget], Sequence[str]]:
+    """Return what is measured, with its rival as a second one if there is one, and the images.
 
     With ``--url``, the first argument is an image like the others. ``given`` has the names of the
     parameters that stand on the command line.
@@ -76,13 +61,13 @@ def choose_targets(
     remote = _is_url(against)
     if not server.url:
         _refuse(given, () if remote else _OF_SERVER, "a server", "add --url URL, or omit it")
-        return Targets(candidate=pipeline, rival=_rival(pipeline, server, against), images=images)
+        return [pipeline, *_rivals(pipeline, server, against)], images
     local = _OF_PIPELINE if against is None or remote else ()
     _refuse(given, (*local, *_NOT_REMOTE), "a pipeline in this process", "omit it, or --url")
     if "bundle" in given:
         images = [pipeline.bundle, *images]
         pipeline = replace(pipeline, bundle="mini")
-    return Targets(candidate=server, rival=_rival(pipeline, server, against), images=images)
+    return [server, *_rivals(pipeline, server, against)], images
 
 
 def rival_of(target: Target, against: str) -> Target:
@@ -100,11 +85,10 @@ def rival_of(target: Target, against: str) -> Target:
     return replace(target, bundle=against)
 
 
-def _rival(pipeline: Target, server: ServerTarget, against: str | None) -> AnyTarget | None:
-    """Return what is measured in turns with the candidate; None for nothing."""
+def _rivals(pipeline: Target, server: ServerTarget, against: str | None) -> list[AnyTarget]:
     if against is None:
-        return None
-    return replace(server, url=against) if _is_url(against) else rival_of(pipeline, against)
+        return []
+    return [replace(server, url=against) if _is_url(against) else rival_of(pipeline, against)]
 
 
 def _is_url(text: str | None) -> bool:

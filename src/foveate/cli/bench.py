@@ -209,11 +209,11 @@ def measure(
         url=url, model=model, input=input_name, timeout=timeout, max_in_flight=max_in_flight
     )
     given = given_names(context)
-    targets = choose_targets(given, target, server, against=against, images=images or [])
+    targets, files = choose_targets(given, target, server, against=against, images=images or [])
     command = repeated_command(context)
     outputs = Outputs(json=json_file, html=html_file, trace=trace, command=command)
     show_log("foveate.runtime")
-    record = measure_targets(targets, options, outputs, dataset=dataset, limits=limits)
+    record = measure_targets(targets, files, options, outputs, dataset=dataset, limits=limits)
     if (failure := _failure_of(record)) is not None:
         print_error(failure)
         raise typer.Exit(1)

@@ -70,13 +70,11 @@ class Chart:
 
     def dot(self, x: float, y: float, style: str, title: str) -> None:
         """Add a point."""
-        where = f'cx="{self._left(x)}" cy="{self._top(y)}"'
-        self._add(f'<circle class="dot {style}" {where} r="4.5">{_title(title)}</circle>')
+        self._circle(x, y, f"dot {style}", 4.5, title)
 
     def ring(self, x: float, y: float, style: str, title: str) -> None:
         """Add a circle around a point."""
-        where = f'cx="{self._left(x)}" cy="{self._top(y)}"'
-        self._add(f'<circle class="ring {style}" {where} r="6">{_title(title)}</circle>')
+        self._circle(x, y, f"ring {style}", 6, title)
 
     def segment(
         self, start: tuple[float, float], end: tuple[float, float], style: str, title: str = ""
@@ -126,6 +124,10 @@ class Chart:
 
     def _add(self, mark: str) -> None:
         self._marks.append(mark)
+
+    def _circle(self, x: float, y: float, style: str, radius: float, title: str) -> None:
+        where = f'cx="{self._left(x)}" cy="{self._top(y)}"'
+        self._add(f'<circle class="{style}" {where} r="{radius}">{_title(title)}</circle>')
 
     def _stretch(self, path: str) -> None:
         self._add(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from foveate.bench.comparison import Comparison
-    from foveate.bench.record import Record, Server
+    from foveate.bench.record import Record, Server, Subject
 
 _RATIO_ROW = 42  # pixels
 _MOST_INPUTS = 50  # images that are listed
@@ -175,22 +175,22 @@ def _machine(record: Record) -> Iterator[tuple[str, str]]:
 
 def _subject(record: Record) -> Iterator[tuple[str, str]]:
     subject = record.subject
-    if subject.server is not None:
-        yield from _server(subject.server)
-        yield "Foveate", record.foveate
-        yield "end of the run", record.created
-        return
+    yield from _pipeline(subject) if subject.server is None else _server(subject.server)
+    yield "Foveate", record.foveate
+    if subject.server is None:
+        yield "versions", ", ".join(f"{name} {one}" for name, one in subject.versions.items())
+    yield "end of the run", record.created
+
+
+def _pipeline(subject: Subject) -> Iterator[tuple[str, str]]:
     yield "bundle", subject.bundle
     yield "digest of the bundle", _text(subject.digest, "{}")
     yield "device", _text(subject.device, "{}")
     yield "backend", _text(subject.backend, "{}")
     yield "precision", ", ".join(f"{stage} {one}" for stage, one in subject.precision.items())
-    yield "threads", _text(subject.threads, "{} per network") if subject.threads else "default"
+    yield "threads", f"{subject.threads} per network" if subject.threads else "default"
     if subject.options:
         yield "options", ", ".join(f"{name} = {value}" for name, value in subject.options.items())
-    yield "Foveate", record.foveate
-    yield "versions", ", ".join(f"{name} {one}" for name, one in subject.versions.items())
-    yield "end of the run", record.created
 
 
 def _server(server: Server) -> Iterator[tuple[str, str]]:
