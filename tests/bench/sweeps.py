@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from foveate.bench.comparison import Ratio
-from foveate.bench.machine_record import Machine, Processor
+from foveate.bench.machine import Machine, Processor
 from foveate.bench.sweep_record import (
     Configuration,
     DatasetResult,

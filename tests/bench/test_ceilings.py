@@ -112,9 +112,8 @@ def test_what_was_not_measured_has_no_ceiling() -> None:
 def test_a_probe_claims_the_operations_that_are_counted(
     probe: Probe, precision: str, tmp_path: Path
 ) -> None:
-    node = probe.node(precision)
-    (tmp_path / "probe.onnx").write_bytes(node.to_bytes())
-    work = count_work(tmp_path / "probe.onnx", [{"x": node.shape}])
+    (tmp_path / "probe.onnx").write_bytes(probe.model(precision))
+    work = count_work(tmp_path / "probe.onnx", [{"x": probe.shape(probe.channels)}])
     assert work.operations_by_kind() == {(probe.kind, precision): probe.operations}
 
 

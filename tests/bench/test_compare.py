@@ -23,7 +23,7 @@ from foveate.bench.building import Surroundings, build_record
 from foveate.bench.compare import compare
 from foveate.bench.comparison import Ratio
 from foveate.bench.figures import RateSearch, RateTrial
-from foveate.bench.machine_record import GpuState
+from foveate.bench.machine import GpuState
 from foveate.bench.options import BenchOptions
 from foveate.bench.ratios import CompareOptions
 from foveate.bench.record import Record

@@ -12,8 +12,7 @@ import pytest
 
 from foveate.bench.energy import EnergyMeter
 from foveate.bench.gpu_counters import GpuCounters
-from foveate.bench.machine import Snapshot, describe_machine, take_snapshot
-from foveate.bench.machine_record import GpuState, Machine
+from foveate.bench.machine import GpuState, Machine, Snapshot, describe_machine, take_snapshot
 
 QUIET = Snapshot(
     time=100.0,

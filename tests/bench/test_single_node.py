@@ -9,19 +9,20 @@ import pytest
 from onnx import helper, numpy_helper
 
 from foveate.bench.probes import PROBES, Probe
-from foveate.bench.single_node import SingleNode
+from foveate.bench.single_node import single_node
 
 
 def test_a_file_has_the_node_its_constants_and_its_attributes() -> None:
     weights = np.arange(2 * 3 * 3 * 3, dtype=np.float32).reshape(2, 3, 3, 3)
-    node = SingleNode(
-        op="Conv",
+    content = single_node(
+        "Conv",
         shape=(1, 3, 300, 5),
         result=(1, 2, 300, 5),
+        dtype="float32",
         constants={"w": weights},
         attributes={"group": 1, "pads": [1, 1, 1, 1]},
     )
-    model = onnx.load_from_string(node.to_bytes())
+    model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)
     (read,) = model.graph.node
     assert (read.op_type, list(read.input), list(read.output)) == ("Conv", ["x", "w"], ["y"])
@@ -36,5 +37,5 @@ def test_a_file_has_the_node_its_constants_and_its_attributes() -> None:
 @pytest.mark.parametrize("probe", PROBES, ids=str)
 def test_every_probe_is_a_valid_model(probe: Probe, precision: str) -> None:
     """Shape inference fails if the shape of the result is not that of the layer."""
-    model = onnx.load_from_string(probe.node(precision).to_bytes())
+    model = onnx.load_from_string(probe.model(precision))
     onnx.checker.check_model(model, full_check=True)

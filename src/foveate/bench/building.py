@@ -20,7 +20,7 @@ from foveate.evaluation.predict import peak_memory
 
 if TYPE_CHECKING:
     from foveate.bench.benchmark import Benchmark
-    from foveate.bench.machine_record import GpuState
+    from foveate.bench.machine import GpuState
     from foveate.bench.record import Input, Subject
 
 

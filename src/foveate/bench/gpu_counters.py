@@ -6,8 +6,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from foveate.bench.machine import throttle_reasons
-from foveate.bench.machine_record import GpuState
+from foveate.bench.machine import GpuState, throttle_reasons
 
 _GRAPHICS_TEMPERATURE, _SM_CLOCK = 0, 1  # of nvml.h
 _MOST_PROCESSES = 64

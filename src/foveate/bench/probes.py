@@ -13,9 +13,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from foveate.arrays import Array
-from foveate.bench.single_node import SingleNode
+from foveate.bench.single_node import single_node
 from foveate.bench.work import Kind
 from foveate.runtime.engines.onnxruntime import OnnxRuntimeEngine
+
+_DTYPES = {"fp32": "float32", "fp16": "float16", "int8": "uint8"}  # of inputs and outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,32 +60,36 @@ class Probe:
         Raises:
             BundleError: ONNX Runtime cannot run the layer in this precision on this machine.
         """
-        node = self.node(precision)
         with TemporaryDirectory(prefix="foveate-probe-") as folder:
             file = Path(folder, "probe.onnx")
-            file.write_bytes(node.to_bytes())
+            file.write_bytes(self.model(precision))
             engine = OnnxRuntimeEngine(file, threads=threads)
-        dtype = np.dtype(node.dtype)
-        inputs, outputs = {"x": _random(node.shape, dtype)}, {"y": np.zeros(node.result, dtype)}
+        dtype = np.dtype(_DTYPES[precision])
+        inputs = {"x": _random(self.shape(self.channels), dtype)}
+        outputs = {"y": np.zeros(self.shape(self.outputs), dtype)}
         try:
             yield lambda: engine.run(inputs, outputs)
         finally:
             engine.close()
 
-    def node(self, precision: str) -> SingleNode:
-        """Return the layer in a precision as a model."""
-        dtype = {"fp32": "float32", "fp16": "float16", "int8": "uint8"}[precision]
-        eight_bits = dtype == "uint8"
-        weights = _random(self._weight_shape, np.dtype("int8" if eight_bits else dtype))
-        product = self.kind == "product"
+    def shape(self, channels: int) -> tuple[int, ...]:
+        """Return the shape of the input or the output, which has a number of channels."""
+        if self.kind == "product":
+            return (self.size[1], channels)
+        return (1, channels, *self.size)
+
+    def model(self, precision: str) -> bytes:
+        """Return the layer in a precision as an ONNX file."""
+        product, eight_bits = self.kind == "product", precision == "int8"
+        weights = _random(
+            self._weight_shape, np.dtype("int8" if eight_bits else _DTYPES[precision])
+        )
         op = "MatMul" if product else "Conv"
-        rows = self.size[1:] if product else (1,)
-        grid = () if product else self.size
-        return SingleNode(
-            op=f"QLinear{op}" if eight_bits else op,
-            shape=(*rows, self.channels, *grid),
-            result=(*rows, self.outputs, *grid),
-            dtype=dtype,
+        return single_node(
+            f"QLinear{op}" if eight_bits else op,
+            shape=self.shape(self.channels),
+            result=self.shape(self.outputs),
+            dtype=_DTYPES[precision],
             constants=_quantized(weights) if eight_bits else {"w": weights},
             attributes={} if product else self._attributes,
         )

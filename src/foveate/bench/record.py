@@ -13,7 +13,7 @@ from typing import Any
 from foveate.bench.advice import Advice
 from foveate.bench.comparison import Comparison
 from foveate.bench.figures import Distribution, Floor, PartTimes, RateSearch
-from foveate.bench.machine_record import Machine
+from foveate.bench.machine import Machine
 from foveate.bench.samples import Samples, Span, Tails
 from foveate.protocol.client import ModelMetadata, ServerMetadata
 

@@ -8,7 +8,6 @@ of ``onnx.proto``, which never change.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,9 +18,16 @@ _DTYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "float16": 10}
 _INT, _INTS = 2, 7  # AttributeProto.AttributeType
 
 
-@dataclass(frozen=True, kw_only=True)
-class SingleNode:
-    """A model of one node, whose first input is the input of the model.
+def single_node(
+    op: str,
+    *,
+    shape: Sequence[int],
+    result: Sequence[int],
+    dtype: str,
+    constants: Mapping[str, Array],
+    attributes: Mapping[str, int | Sequence[int]],
+) -> bytes:
+    """Return the content of an ONNX file of one node, whose first input is that of the model.
 
     Args:
         op: Standard operator.
@@ -31,25 +37,14 @@ class SingleNode:
         constants: The other inputs of the node, in order.
         attributes: Integers, or lists of integers, by name.
     """
-
-    op: str
-    shape: tuple[int, ...]
-    result: tuple[int, ...]
-    dtype: str = "float32"
-    constants: Mapping[str, Array]
-    attributes: Mapping[str, int | Sequence[int]] = field(default_factory=dict)
-
-    def to_bytes(self) -> bytes:
-        """Return the content of the ONNX file."""
-        node = [_field(1, name.encode()) for name in ("x", *self.constants)]
-        node += [_field(2, b"y"), _field(4, self.op.encode())]
-        node += [_field(5, _attribute(name, value)) for name, value in self.attributes.items()]
-        graph = [_field(1, b"".join(node)), _field(2, b"single")]
-        graph += [_field(5, _tensor(name, value)) for name, value in self.constants.items()]
-        graph += [_field(11, _value("x", self.dtype, self.shape))]
-        graph += [_field(12, _value("y", self.dtype, self.result))]
-        opset = _field(1, b"") + _field(2, _OPSET)
-        return _field(1, _IR_VERSION) + _field(7, b"".join(graph)) + _field(8, opset)
+    node = [_field(1, name.encode()) for name in ("x", *constants)]
+    node += [_field(2, b"y"), _field(4, op.encode())]
+    node += [_field(5, _attribute(name, value)) for name, value in attributes.items()]
+    graph = [_field(1, b"".join(node)), _field(2, b"single")]
+    graph += [_field(5, _tensor(name, value)) for name, value in constants.items()]
+    graph += [_field(11, _value("x", dtype, shape)), _field(12, _value("y", dtype, result))]
+    opset = _field(1, b"") + _field(2, _OPSET)
+    return _field(1, _IR_VERSION) + _field(7, b"".join(graph)) + _field(8, opset)
 
 
 def _attribute(name: str, value: int | Sequence[int]) -> bytes:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -177,14 +177,11 @@ class Sweep:
         """Return the relative times by the name of the data set, and that of all images as ""."""
         files = [file for group in self._files.values() for file in group]
         options = BenchOptions(scenario=self._options.scenario, warm_up=0.0)
-        with ExitStack() as stack:
-            sessions = [
-                stack.enter_context(
-                    closing(Session(one, files, options, open_with=self._open_with))
-                )
-                for one in (target, self._plan[0][0])
-            ]
-            candidate, baseline = sessions
+        default, _ = self._plan[0]
+        with (
+            closing(Session(target, files, options, open_with=self._open_with)) as candidate,
+            closing(Session(default, files, options, open_with=self._open_with)) as baseline,
+        ):
             progress("Timing", 0, 1)
             run_in_turns(
                 candidate.benchmark, baseline.benchmark, len(files), turns=self._options.turns

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from foveate.bench.comparison import Ratio
-from foveate.bench.machine_record import Machine
+from foveate.bench.machine import Machine
 from foveate.bench.record import Input
 
 SWEEP_SCHEMA = 1
