@@ -73,11 +73,10 @@ def ratios_of(
     """
     latencies = _pair(_latencies, baseline, candidate, paired=paired)
     intervals = _pair(_intervals, baseline, candidate, paired=paired)
-    draws = _Draws(options, len(latencies[0]), len(latencies[1]), paired=paired)
     return (
-        draws.ratio(LATENCY, latencies, _per_image(0.5), of_neighbors=paired),
-        draws.ratio("latency, p90 per image", latencies, _per_image(0.9)),
-        draws.ratio(PER_IMAGE, intervals, _mean),
+        _ratio(LATENCY, latencies, _per_image(0.5), options, paired=paired, of_neighbors=paired),
+        _ratio("latency, p90 per image", latencies, _per_image(0.9), options, paired=paired),
+        _ratio(PER_IMAGE, intervals, _mean, options, paired=paired),
     )
 
 
@@ -92,47 +91,42 @@ def ratio_of_images(
     offline = baseline.scenario.name == "offline"
     pair = _pair(_intervals if offline else _latencies, baseline, candidate, paired=True)
     first, second = (blocks[:, :, list(images)] for blocks in pair)
-    draws = _Draws(options, len(first), len(second), paired=True)
     if offline:
-        return draws.ratio(PER_IMAGE, (first, second), _mean)
-    return draws.ratio(LATENCY, (first, second), _per_image(0.5), of_neighbors=True)
+        return _ratio(PER_IMAGE, (first, second), _mean, options, paired=True)
+    statistic = _per_image(0.5)
+    return _ratio(LATENCY, (first, second), statistic, options, paired=True, of_neighbors=True)
 
 
-class _Draws:
-    """The blocks of both records that each replicate draws."""
-
-    def __init__(
-        self, options: CompareOptions, baseline: int, candidate: int, *, paired: bool
-    ) -> None:
-        generator = np.random.default_rng(0)
-        self._confidence = options.confidence
-        self._baseline = generator.integers(baseline, size=(options.replicates, baseline))
-        self._candidate = self._baseline
-        if not paired:
-            self._candidate = generator.integers(candidate, size=(options.replicates, candidate))
-
-    def ratio(
-        self, name: str, pair: _Pair, statistic: _Statistic, *, of_neighbors: bool = False
-    ) -> Ratio:
-        """Return the ratio of a figure, or the figure of the ratios of neighbors."""
-        baseline, candidate = (_whole(blocks, statistic) for blocks in pair)
-        if of_neighbors:
-            pairs = pair[1] / pair[0]
-            value, spread = _whole(pairs, statistic), _resampled(pairs, self._baseline, statistic)
-        else:
-            value = candidate / baseline
-            spread = _resampled(pair[1], self._candidate, statistic)
-            spread = spread / _resampled(pair[0], self._baseline, statistic)
-        tail = (1 - self._confidence) / 2
-        low, high = np.quantile(spread, [tail, 1 - tail])
-        return Ratio(
-            name=name,
-            baseline=baseline,
-            candidate=candidate,
-            value=value,
-            low=float(low),
-            high=float(high),
-        )
+def _ratio(
+    name: str,
+    pair: _Pair,
+    statistic: _Statistic,
+    options: CompareOptions,
+    *,
+    paired: bool,
+    of_neighbors: bool = False,
+) -> Ratio:
+    """Return the ratio of a figure, or the figure of the ratios of neighbors."""
+    generator = np.random.default_rng(0)  # each ratio is of the same draws
+    drawn = [generator.integers(len(one), size=(options.replicates, len(one))) for one in pair]
+    baseline, candidate = (_whole(blocks, statistic) for blocks in pair)
+    if of_neighbors:
+        pairs = pair[1] / pair[0]
+        value, spread = _whole(pairs, statistic), _resampled(pairs, drawn[0], statistic)
+    else:
+        value = candidate / baseline
+        spread = _resampled(pair[1], drawn[0 if paired else 1], statistic)
+        spread = spread / _resampled(pair[0], drawn[0], statistic)
+    tail = (1 - options.confidence) / 2
+    low, high = np.quantile(spread, [tail, 1 - tail])
+    return Ratio(
+        name=name,
+        baseline=baseline,
+        candidate=candidate,
+        value=value,
+        low=float(low),
+        high=float(high),
+    )
 
 
 def _whole(blocks: Array, statistic: _Statistic) -> float:

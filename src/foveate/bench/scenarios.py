@@ -100,7 +100,7 @@ def run_closed_loop(
     the results.
     """
     images = ((index, None) for index in indices)
-    _run_threads(_Run(system, clock, images, take), workers)
+    _Run(system, clock, images, take).run(workers)
 
 
 def run_offline(system: StreamingSystem, clock: Clock, indices: Iterable[int], take: Take) -> None:
@@ -166,7 +166,7 @@ def run_server(
             else:
                 yield index, begin + moment
 
-    _run_threads(_Run(system, clock, schedule(), take), workers)
+    _Run(system, clock, schedule(), take).run(workers)
     return unstarted
 
 
@@ -209,21 +209,6 @@ def _process(
     )
 
 
-def _run_threads(run: _Run, workers: int) -> None:
-    """Run threads until the run is over, and raise the error that came first."""
-    threads = [threading.Thread(target=run.work, args=(n,), daemon=True) for n in range(workers)]
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    except BaseException as error:  # such as an interruption, which only this thread sees
-        run.stop(error)
-        raise
-    if run.error is not None:
-        raise run.error
-
-
 class _Run:
     """The state that the threads of a run share.
 
@@ -233,20 +218,34 @@ class _Run:
         images: Index and intended arrival of each image; with None for the arrival, an image is
             sent when the thread has the result of its last one.
         take: Receives the samples.
-
-    Attributes:
-        error: What ended the run; None while nothing failed.
     """
 
     def __init__(
         self, system: System, clock: Clock, images: Iterator[tuple[int, float | None]], take: Take
     ) -> None:
-        self.error: BaseException | None = None
+        self._error: BaseException | None = None
         self._system, self._clock, self._images, self._take = system, clock, images, take
         self._going = True
         self._lock = threading.Lock()
 
-    def work(self, worker: int) -> None:
+    def run(self, workers: int) -> None:
+        """Run threads until the run is over, and raise the error that came first."""
+        threads = [
+            threading.Thread(target=self._work, args=(number,), daemon=True)
+            for number in range(workers)
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except BaseException as error:  # such as an interruption, which only this thread sees
+            self._stop(error)
+            raise
+        if self._error is not None:
+            raise self._error
+
+    def _work(self, worker: int) -> None:
         """Process one image after the other until the images or the run are over."""
         try:
             while (claimed := self._claim()) is not None:
@@ -255,19 +254,19 @@ class _Run:
                     self._clock.sleep_until(arrival)
                 sample = _process(self._system, self._clock, index, worker=worker, arrival=arrival)
                 with self._lock:
-                    if self.error is None:
+                    if self._error is None:
                         self._going = self._take(sample) and self._going
                 if arrival is None and self._going:
                     self._clock.sleep_until(sample.end + sample.pause)
         except BaseException as error:  # noqa: BLE001 - the thread that started this one raises it
-            self.stop(error)
+            self._stop(error)
 
-    def stop(self, error: BaseException) -> None:
+    def _stop(self, error: BaseException) -> None:
         """End the run; no sample is taken any more. Later errors follow from the first one."""
         with self._lock:
             self._going = False
-            if self.error is None:
-                self.error = error
+            if self._error is None:
+                self._error = error
 
     def _claim(self) -> tuple[int, float | None] | None:
         """Return the next image and its arrival; None if none is to be started any more."""
