@@ -58,12 +58,13 @@ def fold_conv1x1(cascade: Cascade) -> Iterator[Saving]:
     # folded only if neither grows. Of the published networks, that holds for the tower of
     # MultiPathNet that reads one map, for which C = M.
     network = cascade.classifier
-    if network is None or network.joint is not None:  # whose towers have no layers of their own
+    if network is None or network.joint is not None:  # its towers have no layers of their own
         return
     for name, tower in network.named_modules():
         if not isinstance(tower, LinearTower) or not isinstance(tower.mix, nn.Conv2d):
             continue
-        where, layer = _first_linear(tower)
+        # fc6, or the first of its two layers after truncation.
+        where, layer = _linear_layers(tower)[0]
         cells = tower.pooling.side**2
         folded = tower.mix.in_channels * cells * layer.out_features
         before = Work(
@@ -78,12 +79,8 @@ def fold_conv1x1(cascade: Cascade) -> Iterator[Saving]:
             yield Saving(layer=name, before=before, after=after)
 
 
-def _first_linear(tower: LinearTower) -> tuple[str, nn.Linear]:
-    """Return the name and module of fc6, or of the first of its two layers after truncation."""
-    for name, module in tower.named_modules():
-        if isinstance(module, nn.Linear):
-            return name, module
-    raise AssertionError("a linear tower has a linear layer")
+def _linear_layers(module: nn.Module) -> list[tuple[str, nn.Linear]]:
+    return [(name, one) for name, one in module.named_modules() if isinstance(one, nn.Linear)]
 
 
 def _folded(mix: nn.Conv2d, layer: nn.Linear, cells: int) -> nn.Linear:
@@ -114,8 +111,8 @@ def fold_encoder(cascade: Cascade) -> Iterator[Saving]:
     if not isinstance(network, SharpMask):
         return
     module = network.coarse_to_fine[0]
-    vertical = module.vertical
-    convolution = vertical[0] if isinstance(vertical, nn.Sequential) else vertical
+    where = "vertical.0" if isinstance(module.vertical, nn.Sequential) else "vertical"
+    convolution = module.get_submodule(where)
     encode, cells = network.encode, network.cells**2
     if not isinstance(convolution, nn.Conv2d):  # it has been folded
         return
@@ -130,10 +127,7 @@ def fold_encoder(cascade: Cascade) -> Iterator[Saving]:
     if not after.saves(before):
         return
     network.encode = _encoder_folded(encode, convolution, network.cells)
-    if isinstance(vertical, nn.Sequential):
-        vertical[0] = nn.Identity()
-    else:
-        module.vertical = nn.Identity()
+    module.set_submodule(where, nn.Identity())
     yield Saving(layer="encode", before=before, after=after)
 
 
@@ -204,8 +198,6 @@ def _batch(same: Sequence[nn.Module]) -> nn.Module:
     return joint
 
 
-SavingRecord = dict[str, Any]
-
 PASSES: Mapping[str, Callable[[Cascade], Iterator[Saving]]] = {
     "fold-conv1x1": fold_conv1x1,
     "fold-encoder": fold_encoder,
@@ -228,7 +220,7 @@ def check_passes(names: Sequence[str]) -> None:
             raise OptionError(f"the pass {name!r} is given twice", remedy="omit it once")
 
 
-def run_passes(cascade: Cascade, names: Sequence[str]) -> list[SavingRecord]:
+def run_passes(cascade: Cascade, names: Sequence[str]) -> list[dict[str, Any]]:
     """Run the named passes on a cascade, **in place**.
 
     Returns:
@@ -264,24 +256,24 @@ def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
             remedy="export without --svd",
         )
     for tower in towers:
-        layers = list(tower.embed) if isinstance(tower.embed, nn.Sequential) else [tower.embed]
-        linear = [index for index, layer in enumerate(layers) if isinstance(layer, nn.Linear)]
+        if not isinstance(tower.embed, nn.Sequential):
+            tower.embed = nn.Sequential(tower.embed)
+        linear = _linear_layers(tower.embed)
         if len(linear) != len(ranks):
             raise OptionError(
                 f"--svd has {len(ranks)} ranks, and each tower has {len(linear)} linear layers",
                 remedy=f"pass one rank per layer, {len(linear)} in all",
             )
-        for index, rank in zip(linear, ranks, strict=True):
-            layers[index] = _factored(layers[index], rank)
-        tower.embed = nn.Sequential(*layers)
+        pairs = zip(linear, ranks, strict=True)
+        for name, both in [(name, _factored(layer, rank)) for (name, layer), rank in pairs]:
+            tower.embed.set_submodule(name, both)
 
 
-def _factored(layer: nn.Module, rank: int) -> nn.Sequential:
+def _factored(layer: nn.Linear, rank: int) -> nn.Sequential:
     # Girshick, "Fast R-CNN" (ICCV 2015), section 3.1: W (u x v) becomes S V^T (t x v, no bias) and
     # U (u x t, with the bias of W), without an activation between them, where U S V^T are the t
     # largest singular values of W and their vectors. The cost is t (u + v) in place of u v. The
     # pass is not exact: its effect on average precision has to be measured.
-    assert isinstance(layer, nn.Linear)
     rows, columns = layer.weight.shape
     limit = (rows * columns - 1) // (rows + columns)
     if not 1 <= rank <= limit:
