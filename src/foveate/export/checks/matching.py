@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparison of the detections and masks of an image between two implementations."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from foveate.arrays import BoolArray, Float32Array, UInt8Array
+from foveate.arrays import Array, BoolArray, Float32Array, UInt8Array
 from foveate.export.execution.sessions import Function
 from foveate.kernels.mask_boxes import reference
 from foveate.results.detections import Detections, Proposals
@@ -111,16 +110,6 @@ def compare_pasting(stage: Function, masks: WindowMasks, threshold: float) -> Pa
     A resampled pixel is foreground if its logit is above the threshold.
     """
     counts = dict.fromkeys(("pixels", "differing", "beyond", "areas", "boxes", "misshapen"), 0)
-    for window in _pasted(stage, masks, threshold):
-        for name, count in _counts(*window, threshold).items():
-            counts[name] += count
-    return PasteComparison(windows=len(masks) + 1, **counts)
-
-
-def _pasted(
-    stage: Function, masks: WindowMasks, threshold: float
-) -> Iterator[tuple[tuple[UInt8Array, int, Float32Array], BoolArray, Float32Array, Float32Array]]:
-    """Yield bits, area and box of the stage, the mask of the runtime, logits and geometry."""
     _, height, width = masks.shape
     logits, geometry = masks.windows()
     side = logits.shape[-1]
@@ -133,20 +122,24 @@ def _pasted(
         size = np.array([height, width])
         outputs = stage({"logits": logits[some], "geometry": geometry[some], "size": size})
         rows = zip(*(outputs[name] for name in ("bits", "areas", "boxes")), strict=True)
-        for index, (bits, area, box) in enumerate(rows, start=first):
+        for index, found in enumerate(rows, start=first):
             own = masks[index] if index < len(masks) else nothing
-            octets: UInt8Array = np.ascontiguousarray(bits).view(np.uint8)
-            yield (octets, int(area), box), own, logits[index], geometry[index]
+            window = _counts(found, own, logits[index], geometry[index], threshold)
+            for name, count in window.items():
+                counts[name] += count
+    return PasteComparison(windows=len(masks) + 1, **counts)
 
 
 def _counts(
-    found: tuple[UInt8Array, int, Float32Array],
+    found: tuple[Array, Array, Array],
     own: BoolArray,
     logits: Float32Array,
     geometry: Float32Array,
     threshold: float,
 ) -> dict[str, int]:
-    octets, area, box = found
+    """Compare bits, area and box of a window with the mask of the runtime."""
+    words, area, box = found
+    octets: UInt8Array = np.ascontiguousarray(words).view(np.uint8)
     height, width = own.shape
     if octets.shape != (height, 4 * -(-width // 32)):
         return {"misshapen": 1}
