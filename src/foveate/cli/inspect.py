@@ -41,9 +41,8 @@ def _lines(report: BundleReport) -> Iterator[str]:
     networks = ", ".join(one.name for one in report.source.networks) or "unknown networks"
     classes = counted(report.classes, "class", "classes")
     yield f"{report.name}: {networks}; {classes}; {report.root}"
-    for key in ("weights_sha256", "checkpoint_sha256"):
-        if key in report.provenance:
-            yield f"  {key} {report.provenance[key]}"
+    if "weights_sha256" in report.provenance:
+        yield f"  weights_sha256 {report.provenance['weights_sha256']}"
     tools = report.provenance.get("tools", {})
     if tools:
         yield "  written with " + ", ".join(f"{name} {version}" for name, version in tools.items())

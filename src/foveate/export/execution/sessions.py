@@ -143,11 +143,17 @@ def function_pipeline(
     bundle: Bundle, functions: Mapping[str, Function], options: PipelineOptions
 ) -> Pipeline:
     """Return the pipeline of a bundle that calls these functions in place of its networks."""
-    engines = {
+    return Pipeline(bundle, function_engines(bundle, functions), options=options)
+
+
+def function_engines(
+    bundle: Bundle, functions: Mapping[str, Function]
+) -> dict[str, FunctionEngine]:
+    """Return engines that call a function for each network of a bundle."""
+    return {
         stage: FunctionEngine(spec.inputs, spec.outputs, functions[stage])
         for stage, spec in bundle.manifest.networks.items()
     }
-    return Pipeline(bundle, engines, options=options)
 
 
 def calls_of(

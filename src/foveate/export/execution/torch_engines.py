@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from foveate.arrays import Array
 from foveate.bundle import Bundle
-from foveate.export.execution.sessions import Function
+from foveate.export.execution.sessions import Function, function_engines
 from foveate.export.execution.stages import Stage, cascade_stages
 from foveate.models.checkpoint import Cascade
 from foveate.runtime.engines import FunctionEngine
@@ -35,11 +35,7 @@ def torch_engines(
         compiled: Whether stages run through ``torch.compile``, with one graph per image size.
     """
     functions = torch_functions(cascade, channels_last=channels_last, compiled=compiled)
-    specs = {name: bundle.manifest.stages[name] for name in functions}
-    return {
-        name: FunctionEngine(spec.inputs, spec.outputs, functions[name])
-        for name, spec in specs.items()
-    }
+    return function_engines(bundle, functions)
 
 
 def torch_functions(

@@ -19,6 +19,7 @@ from foveate.export.execution.divergence import relative_error
 from foveate.export.execution.sessions import session_function
 from foveate.export.execution.stage_model import HALF, OPSET
 from foveate.export.execution.stages import Stage
+from foveate.export.execution.torch_engines import stage_call
 from foveate.export.to_onnx.operators import attach_bodies, translation_table
 from foveate.plain_text import first_line
 from foveate.system.loggers import silenced_logger
@@ -234,7 +235,4 @@ def _random_inputs(stage: Stage) -> dict[str, Tensor]:
 
 
 def _run(stage: Stage, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    with torch.inference_mode():
-        outputs = stage.module.eval()(*(inputs[name] for name in stage.inputs))
-    values = outputs if isinstance(outputs, tuple) else (outputs,)
-    return dict(zip(stage.outputs, values, strict=True))
+    return stage_call(stage, channels_last=False)([inputs[name] for name in stage.inputs])
