@@ -12,8 +12,8 @@ from foveate.errors import BundleError
 from foveate.system.regular_files import open_regular
 
 MANIFEST_NAME = "manifest.json"
-HUB_SCHEME = "hf://"  # of the name of a bundle on the Hugging Face Hub
-CARD_NAME = "README.md"  # which the Hugging Face Hub shows
+HUB_SCHEME = "hf://"  # prefix of the names of bundles on the Hugging Face Hub
+CARD_NAME = "README.md"  # shown by the Hugging Face Hub
 _MAX_MANIFEST_BYTES = 16 << 20
 
 AGAIN = "copy, download or export the bundle again"

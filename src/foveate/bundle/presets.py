@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Presets: named choices between speed and accuracy, with what was measured of each."""
+"""Presets: named trade-offs between speed and accuracy, with measurements of each."""
 
 from dataclasses import dataclass, field
 
@@ -21,12 +21,12 @@ class RelativeTime:
 
 @dataclass(frozen=True, kw_only=True)
 class PresetMeasurement:
-    """What was measured of a preset on one data set.
+    """Measurements of a preset on one data set.
 
     Args:
         images: Number of images of the data set.
         objects: Number of objects in them.
-        relative_time: Relative time of the images of this data set that were timed.
+        relative_time: Relative time, over the timed images of this data set.
         figures: Figures of accuracy by the names of ``foveate evaluate``, such as "mask AR@100".
     """
 
@@ -41,11 +41,11 @@ class PresetMeasurement:
 
 @dataclass(frozen=True, kw_only=True)
 class PresetSpec:
-    """A named choice between speed and accuracy: options of the pipeline, and what was measured.
+    """A named trade-off between speed and accuracy: options of the pipeline, and measurements.
 
     Args:
-        relative_time: Relative time of all images that were timed.
-        measured: What was measured, by the name of the data set.
+        relative_time: Relative time, over all timed images.
+        measured: Measurements by the name of the data set.
         scales: Scales of the levels that are used; all if absent.
         max_side: Longer side of the working image in pixels; that of the bundle if absent.
         top_k: Number of windows to refine; that of the bundle if absent.

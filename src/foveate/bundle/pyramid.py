@@ -8,7 +8,7 @@ from foveate.bundle.schema import require
 # Half an octave apart, so that an object of any size fits the window of one level well.
 DEFAULT_SCALES = (0.1768, 0.25, 0.3536, 0.5, 0.7071, 1.0, 1.4142, 2.0)
 
-_MOST_SCALE = 4.0  # for hostile manifests
+_MOST_SCALE = 4.0  # limit for hostile manifests
 
 
 @dataclass(frozen=True, kw_only=True)

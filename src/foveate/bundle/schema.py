@@ -19,7 +19,7 @@ _DEEPEST = 64
 
 
 class RejectedValueError(ValueError):
-    """A value is invalid; the text names its place and what was expected."""
+    """A value is invalid; the text names its place and the expected value."""
 
 
 def require(condition: bool, message: str) -> None:

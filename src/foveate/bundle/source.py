@@ -8,7 +8,7 @@ from foveate.bundle.schema import require
 PRECISIONS = ("fp32", "fp16", "int8")
 
 LEAST_SHARE = 0.5
-"""Share of the multiplications of a stage that has to be in its precision; others may be exempt."""
+"""Smallest share of the multiplications of a stage that must be in its precision."""
 
 
 @dataclass(frozen=True, kw_only=True)

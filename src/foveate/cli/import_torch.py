@@ -48,7 +48,7 @@ def command(
     check_outputs(output, inputs=(weights, proposals, class_names))
     names = read_class_names(class_names)
     known = BUILDERS[network].sizes if network in BUILDERS else ()
-    sizes = {"classes": len(names)} if names and "classes" in known else {}  # of a random head
+    sizes = {"classes": len(names)} if names and "classes" in known else {}  # the head is random
     imported = import_torch(weights, network, **sizes)
     save_checkpoint(imported, output, source=weights, proposals=proposals, names=names)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models of timm (PyTorch Image Models) as trunks.
 
-Strides are measured in a forward pass. timm states them in ``feature_info``, but for some models
-wrongly, and without what the padding of the model makes of the sides of an image.
+Strides are measured in a forward pass. timm lists them in ``feature_info``, but wrongly for some
+models, and without the effect of padding on the sides of a map.
 """
 
 import difflib
@@ -156,7 +156,7 @@ def _measure(model: Any, last_stride: int) -> dict[int, int]:
     try:
         with torch.inference_mode():
             maps = model.eval()(torch.zeros(1, 3, _ROWS, _COLUMNS))
-    except Exception as error:  # of any class: models assert, or their shapes do not match
+    except Exception as error:  # models raise any class: assertions, or shapes that do not match
         raise ModelError(
             f"{PREFIX}{name} takes no images of {_ROWS} x {_COLUMNS} pixels ({first_line(error)})",
             remedy="use a convolutional model: many transformers take one size only",

@@ -108,8 +108,8 @@ def rounded_values(model: onnx.ModelProto) -> list[str]:
 class Quantizer:
     """A quantizer of any choice of the layers of a stage, by one of the calibration ``METHODS``."""
 
-    model: onnx.ModelProto  # in float32, with affine maps folded
-    observed: Mapping[str, Observed]  # of the values in ``rounded_values``
+    model: onnx.ModelProto  # float32, with affine maps folded
+    observed: Mapping[str, Observed]  # by name, for all ``rounded_values``
     method: str
 
     def quantized(self, names: Collection[str]) -> onnx.ModelProto:
