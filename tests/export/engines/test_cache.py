@@ -158,7 +158,7 @@ def test_an_engine_in_use_is_not_deleted(tmp_path: Path) -> None:
 def test_what_a_killed_build_left_is_taken_away(tmp_path: Path) -> None:
     cache, calls = EngineCache(tmp_path), list[EngineKey]()
     for key in (KEY, key_with(cuda="12")):
-        left = tmp_path / f".new-{key.digest()}"
+        left = tmp_path / f".{key.digest()}.0.partial"
         left.mkdir()
         (left / "engine.plan").write_bytes(b"half")
     assert cache.entries() == []
@@ -305,10 +305,10 @@ def test_pruning_deletes_nothing_that_is_not_ours(tmp_path: Path) -> None:
     obtain(cache, KEY, [])
     for name in ("photographs", ".new-folder", "a" * 63, "x.lock"):
         (tmp_path / name).mkdir()
-    for name in ("b" * 64, ".new-" + "c" * 64):
-        (tmp_path / name).mkdir()  # what a killed process leaves, with its lock
-        (tmp_path / f"{name.removeprefix('.new-')}.lock").touch()
-    (tmp_path / f"{'d' * 64}.lock").touch()
+    for name in ("b" * 64, f".{'c' * 64}.0.partial"):
+        (tmp_path / name).mkdir()  # what a killed process leaves, with a lock
+    for name in ("b" * 64, "c" * 64, "d" * 64):
+        (tmp_path / f"{name}.lock").touch()
     cache.prune(0)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".new-folder", "a" * 63, "photographs", "x.lock"]

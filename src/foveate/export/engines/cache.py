@@ -3,8 +3,7 @@
 
 Each engine has a directory, named by the digest of its key, with the plan and its metadata, and a
 lock file next to it. Only the owner of the lock may build, read or delete the engine, so two
-processes that need the same one build it once. An engine is built in a temporary directory, which
-is then renamed. The least recently used engines are deleted when the cache exceeds its bound.
+processes that need the same one build it once. The least recently used engines are deleted when the cache exceeds its bound.
 """
 
 import contextlib
@@ -19,12 +18,12 @@ from pathlib import Path
 from foveate.bundle.engine_key import EngineKey
 from foveate.bundle.engine_metadata import EngineMetadata, read_metadata
 from foveate.errors import BundleError, InputError, OptionError
+from foveate.system.files import new_folder, sweep_folder
 from foveate.system.private_files import cache_folder, check_private, make_private
 from foveate.system.resources import remedy_of
 
 PLAN = "engine.plan"
-_SCRATCH = ".new-"
-_OURS = re.compile(f"(?:{re.escape(_SCRATCH)})?([0-9a-f]{{64}})(?:\\.lock)?")
+_OURS = re.compile(r"([0-9a-f]{64})(\.lock)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +118,7 @@ class EngineCache:
 
     def _sweep(self) -> None:
         """Delete leftovers of killed processes, damaged engines, and locks without an engine."""
+        sweep_folder(self.root)
         for left in list(self.root.iterdir()) if self.root.is_dir() else ():
             name = _OURS.fullmatch(left.name)
             if name and _read(self.root / name[1]) is None:
@@ -154,12 +154,8 @@ class EngineCache:
         return "; ".join(nearest)
 
     def _add(self, digest: str, build: Callable[[Path], EngineMetadata]) -> EngineMetadata:
-        fresh = self.root / f"{_SCRATCH}{digest}"
-        try:
-            with _translate_errors(self.root):
-                # Left by a process that was killed; the owner of the lock may delete it.
-                shutil.rmtree(fresh, ignore_errors=True)
-                fresh.mkdir(mode=0o700)
+        with new_folder(self.root / digest, overwrite=False) as fresh:
+            fresh.chmod(0o700)
             record = build(fresh / PLAN)
             with _translate_errors(self.root):
                 text = record.to_json()
@@ -167,10 +163,6 @@ class EngineCache:
                 for file in fresh.iterdir():
                     # An engine is code that runs in this process: only its owner may change it.
                     file.chmod(0o600)
-                fresh.rename(self.root / digest)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
         return record
 
     def _delete(self, digest: str) -> bool:
@@ -180,9 +172,8 @@ class EngineCache:
             return held
 
     def _remove(self, digest: str) -> None:
-        """Delete an engine, its temporary directory and its lock, which this process owns."""
+        """Delete an engine and its lock, which this process owns."""
         shutil.rmtree(self.root / digest, ignore_errors=True)
-        shutil.rmtree(self.root / f"{_SCRATCH}{digest}", ignore_errors=True)
         (self.root / f"{digest}.lock").unlink(missing_ok=True)
 
     @contextlib.contextmanager
@@ -209,7 +200,7 @@ class EngineCache:
 
 def _read(folder: Path) -> Entry | None:
     """Return the engine of a directory; None if there is none, or if it has just been deleted."""
-    if folder.name.startswith(_SCRATCH):
+    if folder.name.startswith("."):  # not finished
         return None
     try:
         text = (folder / PLAN).with_suffix(".json").read_bytes()
