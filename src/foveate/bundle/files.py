@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of a bundle: their paths, contents and identities."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

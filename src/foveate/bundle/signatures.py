@@ -1,17 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that the tensors of the stages are those that the pipeline needs."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
 
+from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
 from foveate.errors import BundleError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from foveate.bundle.manifest import Manifest, StageSpec, TensorSpec
 
 _MOST_CHANNELS = 8192
 # Names of the tensors between the stages; the number only distinguishes the maps.

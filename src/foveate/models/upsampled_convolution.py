@@ -7,17 +7,10 @@ as many outputs computes them without ever making the large map of inputs. On a 
 for few outputs: vector instructions compute 8 or 16 outputs at a time, needed or not.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foveate.models.layers import BilinearUpsample2d
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 MOST_OUTPUTS = 4
 """Outputs up to which phases pay: those of four fill the 16 lanes of a vector register."""

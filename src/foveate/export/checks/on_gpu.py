@@ -1,34 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The implementations of a bundle on a GPU, to be compared with a reference on the CPU."""
 
-from __future__ import annotations
-
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from foveate.arrays import Array
+from foveate.bundle import Bundle
+from foveate.bundle.manifest import TensorSpec
 from foveate.errors import MissingExtraError
-from foveate.export.checks.verification import Subject
-from foveate.runtime import Pipeline
+from foveate.export.checks.verification import Run, Subject
+from foveate.runtime import Pipeline, PipelineOptions
+from foveate.runtime.devices import Device, Mirror
+from foveate.runtime.engines import Engine
 from foveate.runtime.engines.engine import NoPlanError
 from foveate.runtime.engines.tensorrt import TensorRTEngine, open_tensorrt_engines
 from foveate.runtime.loading import open_device, open_engines
 from foveate.system.gpu import current_gpu
 from foveate.system.tensorrt import TARGETS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from foveate.arrays import Array
-    from foveate.bundle import Bundle
-    from foveate.bundle.manifest import TensorSpec
-    from foveate.export.checks.verification import Run
-    from foveate.runtime import PipelineOptions
-    from foveate.runtime.devices import Device, Mirror
-    from foveate.runtime.engines import Engine
 
 BACKENDS = {
     "torch": "PyTorch",

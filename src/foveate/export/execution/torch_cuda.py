@@ -5,35 +5,26 @@ A machine with PyTorch and a GPU can thus run the whole pipeline on the GPU with
 engine can be compared with PyTorch where it runs.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from foveate.bundle import Bundle
+from foveate.bundle.manifest import StageSpec
 from foveate.errors import BackendError, OutOfMemoryError
-from foveate.export.execution.stages import cascade_stages
+from foveate.export.execution.stages import Stage, cascade_stages
 from foveate.export.execution.torch_engines import stage_call, torch_engines
+from foveate.models.checkpoint import Cascade
 from foveate.plain_text import first_line
-from foveate.runtime.devices import CpuDevice
+from foveate.runtime.devices import Buffer, CpuDevice, Device, Stream
 from foveate.runtime.devices.cuda_streams import cuda_stream
+from foveate.runtime.engines import Engine
 from foveate.runtime.engines.own_stream import OwnStreamEngine
 from foveate.runtime.engines.primary_context import check_primary_context
 from foveate.system.gpu import current_gpu
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
-
-    from foveate.bundle import Bundle
-    from foveate.bundle.manifest import StageSpec
-    from foveate.export.execution.stages import Stage
-    from foveate.models.checkpoint import Cascade
-    from foveate.runtime.devices import Buffer, Device, Stream
-    from foveate.runtime.engines import Engine
 
 
 def open_torch_engines(cascade: Cascade, bundle: Bundle, device: Device) -> dict[str, Engine]:
