@@ -5,7 +5,6 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ _REFUSED = frozenset({"MaxRoiPool", "MaxUnpool", "Unique", "Compress", "Col2Im",
 
 def collides(name: str) -> bool:
     """Return whether TensorRT's parser has an operator of this name, or may get one."""
-    return name in _own() or name in _EXTRA or name.startswith("TRT_")
+    return defs.has(name) or name in _EXTRA or name.startswith("TRT_")
 
 
 def check_names(stage: str, model: onnx.ModelProto) -> None:
@@ -69,19 +68,8 @@ def refused_operators(model: onnx.ModelProto) -> list[str]:
     return sorted(found & _REFUSED)
 
 
-@cache
-def _own() -> frozenset[str]:
-    return frozenset(
-        schema.name for schema in defs.get_all_schemas_with_history() if schema.domain in STANDARD
-    )
-
-
-@cache
-def _with_bodies() -> frozenset[str]:
-    return frozenset(schema.name for schema in defs.get_function_ops())
-
-
 BODY, KERNEL = "body", "kernel"
+_WITH_BODIES = frozenset(schema.name for schema in defs.get_function_ops())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +95,7 @@ class Dispatched:
         """
         if self.domain == DOMAIN:
             return (BODY,)
-        return (KERNEL, BODY) if self.op in _with_bodies() else (KERNEL,)
+        return (KERNEL, BODY) if self.op in _WITH_BODIES else (KERNEL,)
 
 
 def dispatch(model: onnx.ModelProto, path: Path) -> list[Dispatched]:

@@ -77,8 +77,9 @@ def run_build(job: BuildJob, progress: Progress = no_progress) -> dict[str, Any]
         if event["event"] == "failed":
             kind = getattr(foveate.errors, event["kind"])
             raise kind(event["what"], file=event["file"], remedy=event["remedy"])
+        ending = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
         raise BackendError(
-            f"{job.key.target} ended with {_ending(status)} while it built the stage "
+            f"{job.key.target} ended with {ending} while it built the stage "
             f"{job.key.stage!r} ({_tail(errors) or 'silently'})",
             file=job.onnx,
             remedy="run: foveate doctor",
@@ -123,10 +124,6 @@ def _abandon(process: subprocess.Popen[str]) -> None:
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         process.kill()
         process.wait()
-
-
-def _ending(status: int) -> str:
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
 
 def _tail(errors: IO[str]) -> str:
