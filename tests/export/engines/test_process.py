@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import resource
 import signal
@@ -11,6 +13,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,8 +21,7 @@ from tests.samples.compiling import needs_rtx, refine_options
 
 from foveate.bundle import Bundle
 from foveate.errors import BackendError, InputError
-from foveate.export.engines import EngineCache, compile_bundle, process
-from foveate.export.engines.worker import Phases
+from foveate.export.engines import EngineCache, compile_bundle, process, worker
 
 COMMAND = ["compile", "mini", "--target", "tensorrt-rtx", "--arch", "sm_89", "--stage", "propose"]
 
@@ -161,20 +163,28 @@ def test_a_process_that_dies_is_one_line(
     assert left_in(tmp_path) == []
 
 
-def test_nested_phases_are_one_share_that_only_grows() -> None:
-    phases, shares = Phases(), []
-    phases.start("build", None, 2)
-    shares.append(phases.step("build", 0))
-    phases.start("graph", "build", 2)
-    phases.start("tactics", "graph", 4)
-    shares += [phases.step("tactics", number) for number in range(4)]
-    phases.finish("tactics")
-    shares.append(phases.step("graph", 0))
-    phases.start("again", "graph", 8)
-    shares.append(phases.step("again", 0))
-    phases.finish("again")
-    shares += [phases.step("graph", 1), phases.step("build", 1)]
-    assert shares == [0.5, 0.5625, 0.625, 0.6875, 0.75, 0.75, 0.78125, 1.0, 1.0]
+def test_nested_phases_are_one_percentage_that_only_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_abandoned", lambda: False)
+    events = io.StringIO()
+    monitor = worker.make_monitor(SimpleNamespace(IProgressMonitor=object), events)
+    monitor.phase_start("build", None, 2)
+    assert monitor.step_complete("build", 0)
+    monitor.phase_start("graph", "build", 2)
+    monitor.phase_start("tactics", "graph", 4)
+    for number in range(4):
+        assert monitor.step_complete("tactics", number)
+    monitor.phase_finish("tactics")
+    monitor.phase_start("early", "graph", 5)
+    assert monitor.step_complete("early", 0)  # its parent has not finished the step before
+    monitor.phase_finish("early")
+    assert monitor.step_complete("graph", 0)
+    monitor.phase_start("again", "graph", 8)
+    assert monitor.step_complete("again", 0)
+    monitor.phase_finish("again")
+    assert monitor.step_complete("graph", 1)
+    assert monitor.step_complete("build", 1)
+    written = [json.loads(line)["done"] for line in events.getvalue().splitlines()]
+    assert written == [50, 56, 62, 68, 75, 78, 100]
 
 
 def test_ci_has_tensorrt_for_rtx() -> None:

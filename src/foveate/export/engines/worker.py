@@ -28,61 +28,38 @@ from foveate.system.resources import remedy_of
 from foveate.system.tensorrt import TARGETS
 
 
-class Phases:
-    """Progress of the nested phases of a build, as a share that never decreases.
-
-    A phase may begin within a step of another one. The share of the outermost phase counts its
-    finished steps, and the share of the phase within its running step.
-    """
-
-    def __init__(self) -> None:
-        self._open: dict[str, tuple[str | None, int, int]] = {}
-        self._share = 0.0
-
-    def start(self, name: str, parent: str | None, steps: int) -> None:
-        """Begin a phase of ``steps`` steps, within another one if ``parent`` is given."""
-        self._open[name] = (parent, 0, steps)
-
-    def step(self, name: str, number: int) -> float:
-        """Finish a step of a phase, and return the share of the build that is done, 0 to 1."""
-        parent, _, steps = self._open[name]
-        self._open[name] = (parent, number + 1, steps)
-        share = 0.0
-        here: str | None = name
-        while here is not None and here in self._open:
-            here, done, steps = self._open[here]
-            share = min(1.0, (done + share) / max(1, steps))
-        self._share = max(self._share, share)
-        return self._share
-
-    def finish(self, name: str) -> None:
-        """End a phase."""
-        self._open.pop(name, None)
-
-
 def make_monitor(trt: Any, events: IO[str]) -> Any:
     """Return a monitor that writes each percent, and stops the build when standard input ends."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # the module is chosen at run time
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
-            self.phases, self.written = Phases(), -1
+            # Parent, finished steps and steps of each phase.
+            self.phases: dict[str, tuple[str, int, int]] = {}
+            self.written = -1
 
         def phase_start(self, name: str, parent: str | None, steps: int) -> None:
-            self.phases.start(name, parent, steps)
+            self.phases[name] = (parent or "", 0, steps)
 
         def step_complete(self, name: str, step: int) -> bool:
-            done = int(100 * self.phases.step(name, step))
+            parent, _, steps = self.phases[name]
+            self.phases[name] = (parent, step + 1, steps)
+            # A phase runs within a step of its parent, whose share it adds to.
+            share, here = 0.0, name
+            while here in self.phases:
+                here, done, steps = self.phases[here]
+                share = min(1.0, (done + share) / max(1, steps))
+            percent = int(100 * share)
             try:
-                if done > self.written:
-                    self.written = done
-                    events.write(json.dumps({"event": "progress", "done": done}) + "\n")
+                if percent > self.written:
+                    self.written = percent
+                    events.write(json.dumps({"event": "progress", "done": percent}) + "\n")
             except OSError:  # the parent is gone; an exception must not reach TensorRT
                 return False
             return not _abandoned()
 
         def phase_finish(self, name: str) -> None:
-            self.phases.finish(name)
+            self.phases.pop(name, None)
 
     return Monitor()
 
