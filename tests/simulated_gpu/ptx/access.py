@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from tests.simulated_gpu.ptx.frame import Frame
-from tests.simulated_gpu.ptx.memory import GLOBAL_BASE, Array
+from tests.simulated_gpu.ptx.memory import Array
 from tests.simulated_gpu.ptx.operands import Operand
 from tests.simulated_gpu.ptx.program import Program
 from tests.simulated_gpu.ptx.variables import SIZES
@@ -16,8 +16,6 @@ from tests.simulated_gpu.ptx.variables import SIZES
 Read = Callable[[Frame], Array]
 Write = Callable[[Frame, Array], None]
 
-PARAM_WINDOW = 0x7C00_0000_0000
-_WINDOWS = {"param": PARAM_WINDOW, "global": GLOBAL_BASE, "const": GLOBAL_BASE}
 _FLOATS = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
 
 
@@ -42,11 +40,7 @@ def reader(operand: Operand, kind: str, program: Program) -> Read:
         name = operand.name
         return lambda frame: frame.batch.special(name, frame).astype(dtype)
     if operand.kind == "symbol":
-        variable = program.symbols[operand.name]
-        if variable.space in ("global", "const"):
-            symbol = operand.name
-            return lambda frame: np.array([frame.batch.variables[symbol]], dtype)
-        at = np.array([_WINDOWS.get(variable.space, 0) + variable.offset], np.uint64).astype(dtype)
+        at = np.array([program.symbols[operand.name].offset], np.uint64).astype(dtype)
         return lambda _frame: at
     raise ValueError(f"an operand of kind {operand.kind}")
 

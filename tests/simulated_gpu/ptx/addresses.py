@@ -7,16 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from tests.simulated_gpu.ptx.access import PARAM_WINDOW, Read, reader
+from tests.simulated_gpu.ptx.access import Read, reader
 from tests.simulated_gpu.ptx.faults import OutOfBounds
 from tests.simulated_gpu.ptx.frame import Frame
-from tests.simulated_gpu.ptx.memory import GLOBAL_BASE, Array
-from tests.simulated_gpu.ptx.onchip import LOCAL_WINDOW, SHARED_WINDOW
+from tests.simulated_gpu.ptx.memory import Array
 from tests.simulated_gpu.ptx.operands import Operand
 from tests.simulated_gpu.ptx.parser import Instruction
 from tests.simulated_gpu.ptx.program import Program
 
-SPACES = ("global", "shared", "local", "param", "const")
+SPACES = ("global", "shared", "param")
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,8 @@ class Place:
 
 
 def space_of(instruction: Instruction) -> str:
-    """Return the space that an instruction names, or "generic"."""
-    for suffix in instruction.suffixes:
-        if suffix.partition("::")[0] in SPACES:
-            return suffix.partition("::")[0]
-    return "generic"
+    """Return the space that an instruction names; generic addresses are global ones here."""
+    return next((suffix for suffix in instruction.suffixes if suffix in SPACES), "global")
 
 
 def address_reader(operand: Operand, program: Program) -> Read:
@@ -64,10 +60,8 @@ def find(
     writes: bool,
 ) -> Place:
     """Check an access, count its traffic with global memory, and return its place."""
-    if space == "generic":
-        space, addresses = _resolve(addresses)
     batch = frame.batch
-    if space in ("global", "const"):
+    if space == "global":
         memory = batch.memory
         offsets = memory.offsets(addresses, size, reads=reads, writes=writes)
         kind = "atomic" if reads and writes else "store" if writes else "load"
@@ -75,35 +69,15 @@ def find(
         return Place(space, offsets, memory.view)
     if space == "param":
         return _parameter(frame, addresses, size)
-    if space == "shared":
-        offsets = batch.shared.offsets(
-            batch.block_of[frame.lanes], addresses, size, reads=reads, writes=writes
-        )
-        return Place(space, offsets, batch.shared.view)
-    offsets = batch.local.offsets(frame.lanes, addresses, size, reads=reads, writes=writes)
-    return Place(space, offsets, batch.local.view)
-
-
-def _resolve(addresses: Array) -> tuple[str, Array]:
-    """Return the space of generic addresses, all of one, and the addresses in it."""
-    low, high = int(addresses.min()), int(addresses.max())
-    if low >= SHARED_WINDOW + (1 << 32):
-        return "global", addresses
-    for space, window in (("shared", SHARED_WINDOW), ("local", LOCAL_WINDOW)):
-        if window <= low and high < window + (1 << 32):
-            return space, addresses - np.uint64(window)
-    if low >= PARAM_WINDOW and high < LOCAL_WINDOW:
-        return "param", addresses
-    position = int(np.argmin(addresses))
-    raise OutOfBounds(f"accesses address {low:#x}, which belongs to no memory", position)
+    offsets = batch.shared.offsets(
+        batch.block_of[frame.lanes], addresses, size, reads=reads, writes=writes
+    )
+    return Place(space, offsets, batch.shared.view)
 
 
 def _parameter(frame: Frame, addresses: Array, size: int) -> Place:
     raw = frame.batch.parameters
-    offsets = (addresses - np.uint64(PARAM_WINDOW)).view(np.int64)
+    offsets = addresses.view(np.int64)
     if int(offsets.min()) < 0 or int(offsets.max()) + size > len(raw):
         raise OutOfBounds(f"reads {size} bytes outside the {len(raw)} bytes of parameters")
     return Place("param", offsets, lambda itemsize: raw[: len(raw) // 8 * 8].view(f"u{itemsize}"))
-
-
-assert GLOBAL_BASE > SHARED_WINDOW + (1 << 32)

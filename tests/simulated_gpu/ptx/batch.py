@@ -10,7 +10,7 @@ from tests.simulated_gpu.ptx.counters import Counters
 from tests.simulated_gpu.ptx.faults import KernelFault
 from tests.simulated_gpu.ptx.frame import Registers
 from tests.simulated_gpu.ptx.memory import Array, Memory
-from tests.simulated_gpu.ptx.onchip import OnChip, SharedMemory
+from tests.simulated_gpu.ptx.onchip import SharedMemory
 from tests.simulated_gpu.ptx.parser import Instruction
 from tests.simulated_gpu.ptx.program import Program
 
@@ -30,7 +30,6 @@ class Batch:
         grid: Blocks in x, y and z.
         block: Threads in x, y and z.
         block_numbers: Number of each block in the grid, (blocks,).
-        variables: Addresses of the module's variables.
         counters: Of the launch.
         backwards: Atomics of one instruction are done from the last thread to the first.
     """
@@ -44,14 +43,12 @@ class Batch:
         grid: Dim3,
         block: Dim3,
         block_numbers: Array,
-        variables: dict[str, int],
         counters: Counters,
         backwards: bool,
     ) -> None:
         self.program = program
         self.memory = memory
         self.parameters = parameters
-        self.variables = variables
         self.counters = counters
         self.backwards = backwards
         self.block_threads = block[0] * block[1] * block[2]
@@ -68,7 +65,6 @@ class Batch:
         self.shared = SharedMemory(
             len(block_numbers), self.block_threads, program.shared_size, program.shared_grain
         )
-        self.local = OnChip(self.threads if program.local_size else 0, program.local_size)
         self._block_numbers = block_numbers
         self._grid, self._block = grid, block
         self._special = self._specials(grid, block)
@@ -78,8 +74,6 @@ class Batch:
         if len(self._block_numbers) == 1:
             number = number[:1]
         thread = self.thread_of
-        lane = self.lane_in_warp.astype(np.uint64)
-        one = np.uint64(1)
         values = {
             "%tid.x": thread % block[0],
             "%tid.y": thread // block[0] % block[1],
@@ -87,14 +81,6 @@ class Batch:
             "%ctaid.x": number % grid[0],
             "%ctaid.y": number // grid[0] % grid[1],
             "%ctaid.z": number // (grid[0] * grid[1]),
-            "%laneid": self.lane_in_warp,
-            "%warpid": thread // 32,
-            "%lanemask_eq": one << lane,
-            "%lanemask_lt": (one << lane) - one,
-            "%lanemask_le": (np.uint64(2) << lane) - one,
-            "%lanemask_gt": np.uint64(0xFFFFFFFF) & ~((np.uint64(2) << lane) - one),
-            "%lanemask_ge": np.uint64(0xFFFFFFFF) & ~((one << lane) - one),
-            "%total_smem_size": np.array([self.program.shared_size]),
         }
         for i, axis in enumerate("xyz"):
             values[f"%ntid.{axis}"] = np.array([block[i]])
@@ -107,10 +93,6 @@ class Batch:
         """Return a special register of the active threads, (1,) or (lanes,)."""
         value = self._special[name]
         return value if len(value) == 1 else value[frame.lanes]
-
-    def has_special(self, name: str) -> bool:
-        """Return whether a special register is known."""
-        return name in self._special
 
     def who(self, lane: int) -> str:
         """Name a thread."""

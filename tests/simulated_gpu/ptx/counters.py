@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts of a launch: instructions by class, and traffic with global memory in sectors.
+"""Counts of a launch: barriers, and traffic with global memory in sectors.
 
 A request is one access of one warp; a sector is 32 bytes. The ideal of a request is the number of
 sectors that would hold its distinct bytes if they lay side by side.
@@ -7,8 +7,7 @@ sectors that would hold its distinct bytes if they lay side by side.
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from tests.simulated_gpu.ptx.frame import Frame
@@ -26,7 +25,6 @@ class Traffic:
     sectors: int = 0
     ideal_sectors: int = 0
     bytes: int = 0
-    places: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def excess(self) -> float:
@@ -42,13 +40,10 @@ class Counters:
     """
 
     def __init__(self, capacity: int) -> None:
-        self.threads: Counter[str] = Counter()
-        self.warps: Counter[str] = Counter()
         self.loads = Traffic()
         self.stores = Traffic()
         self.atomics = Traffic()
         self.barriers = 0
-        self.frames = 0
         self._read = np.zeros(capacity // SECTOR, bool)
         self._written = np.zeros(capacity // SECTOR, bool)
         self._not_coherent = np.zeros(capacity // SECTOR, bool)
@@ -73,13 +68,6 @@ class Counters:
         both = self._not_coherent & self._written
         return int(np.argmax(both)) * SECTOR if both.any() else None
 
-    def ran(self, classes: Counter[str], frame: Frame) -> None:
-        """Count the instructions of a block."""
-        self.frames += 1
-        for name, count in classes.items():
-            self.threads[name] += count * frame.count
-            self.warps[name] += count * frame.warp_count
-
     def request(
         self, kind: str, frame: Frame, offsets: Array, size: int, instruction: Instruction
     ) -> None:
@@ -96,8 +84,6 @@ class Counters:
         traffic.sectors += sectors
         traffic.ideal_sectors += ideal
         traffic.bytes += frame.count * size
-        old = traffic.places.get(instruction.line, (0, 0))
-        traffic.places[instruction.line] = old[0] + sectors, old[1] + ideal
 
     @staticmethod
     def _touch(touched: Array, offsets: Array, size: int) -> None:

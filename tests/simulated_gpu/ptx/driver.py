@@ -34,7 +34,6 @@ class SimulatedGpu:
         self.simulation.launched.clear()
         results = run(self.device, op, inputs, outputs, poison=False, **numbers)
         found = {launched.kernel: launched.counters for launched in self.simulation.launched}
-        assert all(counters.threads["local load"] == 0 for counters in found.values())
         assert self.simulation.unwritten == []
         assert self.simulation.conflicts == []
         return results, found

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Atomics: `atom` (which returns the old value) and `red` (which does not).
+"""Atomics.
 
 NOTE: Lanes that meet at one address take turns, from the first thread to the last, or backwards;
 a kernel whose result depends on that is not deterministic on a device either.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from tests.simulated_gpu.ptx.access import numpy_type, reader, writer
@@ -20,36 +18,16 @@ from tests.simulated_gpu.ptx.variables import SIZES
 
 __all__: list[str] = []
 
-Update = Callable[[Array, Array, Array], Array]
-SCOPES = {"relaxed", "acquire", "release", "acq_rel", "cta", "gpu", "sys", "noftz"}
-UPDATES: dict[str, Update] = {
-    "add": lambda old, b, _c: old + b,
-    "and": lambda old, b, _c: old & b,
-    "or": lambda old, b, _c: old | b,
-    "xor": lambda old, b, _c: old ^ b,
-    "min": lambda old, b, _c: np.minimum(old, b),
-    "max": lambda old, b, _c: np.maximum(old, b),
-    "exch": lambda old, b, _c: np.broadcast_to(b, old.shape),
-    "cas": lambda old, b, c: np.where(old == b, c, old),
-    "inc": lambda old, b, _c: np.where(old >= b, old.dtype.type(0), old + old.dtype.type(1)),
-    "dec": lambda old, b, _c: np.where((old == 0) | (old > b), b, old - old.dtype.type(1)),
-}
+UPDATES: dict[str, np.ufunc] = {"add": np.add, "min": np.minimum, "max": np.maximum}
 
 
-@handler("atom", "red")
+@handler("atom")
 def _atomic(instruction: Instruction, program: Program) -> Run:
-    *options, kind = instruction.suffixes
-    names = [
-        o for o in options if o not in SCOPES and o.partition("::")[0] not in ("global", "shared")
-    ]
-    (name,) = names
-    if kind == "f16x2":
-        raise ValueError(kind)
+    *_, name, kind = instruction.suffixes
     update, space = UPDATES[name], space_of(instruction)
-    operands = list(instruction.operands)
-    write = writer(operands.pop(0), program) if instruction.opcode == "atom" else None
-    address = address_reader(operands[0], program)
-    reads = [reader(operand, kind, program) for operand in operands[1:]]
+    to, place_of, by = instruction.operands
+    write, read = writer(to, program), reader(by, kind, program)
+    address = address_reader(place_of, program)
     size, dtype = SIZES[kind], numpy_type(kind)
 
     def run(frame: Frame) -> None:
@@ -60,19 +38,14 @@ def _atomic(instruction: Instruction, program: Program) -> Run:
                 offsets, size, frame.lanes, frame.warps, reads=False, atomic=True
             )
         cells = place.view(size).view(dtype)
-        values = [frame.spread(read(frame)) for read in reads]
-        values.append(values[0])
         where = offsets >> (size.bit_length() - 1)
-        old = _take_turns(cells, where, values[0], values[1], update, frame.batch.backwards)
-        if write is not None:
-            write(frame, old)
+        values = frame.spread(read(frame))
+        write(frame, _take_turns(cells, where, values, update, frame.batch.backwards))
 
     return run
 
 
-def _take_turns(
-    cells: Array, where: Array, b: Array, c: Array, update: Update, backwards: bool
-) -> Array:
+def _take_turns(cells: Array, where: Array, b: Array, update: np.ufunc, backwards: bool) -> Array:
     """Update cells lane after lane; return what each lane found."""
     rank = np.arange(len(where))
     order = np.lexsort((-rank if backwards else rank, where))
@@ -80,13 +53,13 @@ def _take_turns(
     starts = np.flatnonzero(np.r_[True, sorted_places[1:] != sorted_places[:-1]])
     lengths = np.diff(np.r_[starts, len(where)])
     old = np.empty(len(where), cells.dtype)
-    if update is UPDATES["add"] and cells.dtype.kind != "f":
+    if update is np.add and cells.dtype.kind != "f":
         return _add_all(cells, sorted_places, order, b, starts, lengths, old)
     for turn in range(int(lengths.max())):
         now = order[starts[lengths > turn] + turn]
         found = cells[where[now]]
         old[now] = found
-        cells[where[now]] = update(found, b[now], c[now])
+        cells[where[now]] = update(found, b[now])
     return old
 
 

@@ -16,20 +16,15 @@ from tests.simulated_gpu.ptx.variables import SIZES
 __all__: list[str] = []
 
 VECTORS = {"v2": 2, "v4": 4, "v8": 8}
-# Hints for caches, and promises about order that the machine keeps anyway.
-HINTS = {
-    "nc", "ca", "cg", "cs", "lu", "cv", "wb", "wt", "volatile", "relaxed", "acquire", "release",
-    "weak", "cta", "gpu", "sys", "L1::no_allocate", "L1::evict_last", "L1::evict_first",
-    "L1::evict_normal", "L2::128B", "L2::256B", "L2::64B", "L2::evict_first", "L2::evict_last",
-}  # fmt: skip
-SPACES = {"global", "shared", "shared::cta", "local", "param", "const"}
+# "nc" promises that nobody writes, "volatile" that no access is left out.
+OPTIONS = {"global", "shared", "param", "nc", "volatile"}
 
 
 def _form(instruction: Instruction) -> tuple[str, int]:
     """Return element type and number of elements."""
     *options, kind = instruction.suffixes
     counts = [VECTORS[option] for option in options if option in VECTORS]
-    strange = set(options) - HINTS - SPACES - VECTORS.keys()
+    strange = set(options) - OPTIONS - VECTORS.keys()
     if strange:
         raise ValueError(f"suffixes {sorted(strange)}")
     return kind, counts[0] if counts else 1
@@ -42,7 +37,7 @@ def _items(operand: Operand, count: int) -> tuple[Operand, ...]:
     return items
 
 
-@handler("ld", "ldu")
+@handler("ld")
 def _load(instruction: Instruction, program: Program) -> Run:
     kind, count = _form(instruction)
     dtype, size, space = numpy_type(kind), SIZES[kind], space_of(instruction)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moves, comparisons, choices, and what does nothing here."""
+"""Moves, comparisons and choices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from tests.simulated_gpu.ptx.access import Read, Write, numpy_type, reader, writer
+from tests.simulated_gpu.ptx.access import Read, numpy_type, reader, writer
 from tests.simulated_gpu.ptx.frame import Frame
-from tests.simulated_gpu.ptx.instructions_convert import WINDOW_OF
 from tests.simulated_gpu.ptx.memory import Array
 from tests.simulated_gpu.ptx.operands import Operand
 from tests.simulated_gpu.ptx.parser import Instruction
@@ -89,12 +88,9 @@ def _comparison(name: str, kind: str) -> Callable[[Array, Array], Array]:
     return COMPARE[name]
 
 
-@handler("setp", "set")
+@handler("setp")
 def _compare(instruction: Instruction, program: Program) -> Run:
-    suffixes = [suffix for suffix in instruction.suffixes if suffix != "ftz"]
-    if len(suffixes) < len(instruction.suffixes):
-        raise ValueError("ftz")
-    name, *options = suffixes
+    name, *options = instruction.suffixes
     combine = BOOLEAN[options.pop(0)] if options[0] in BOOLEAN else None
     kind = options[-1]
     compare = _comparison(name, kind)
@@ -103,7 +99,6 @@ def _compare(instruction: Instruction, program: Program) -> Run:
     writes = [writer(item, program) for item in items]
     reads = [reader(operand, kind, program) for operand in instruction.operands[1:3]]
     also = reader(instruction.operands[3], "pred", program) if combine is not None else None
-    finish = _as_number(options[0]) if instruction.opcode == "set" else None
 
     def run(frame: Frame) -> None:
         holds = compare(reads[0](frame), reads[1](frame))
@@ -111,16 +106,9 @@ def _compare(instruction: Instruction, program: Program) -> Run:
         if combine is not None and also is not None:
             results = [combine(result, also(frame)) for result in results]
         for write, result in zip(writes, results, strict=False):
-            write(frame, finish(result) if finish is not None else np.asarray(result))
+            write(frame, np.asarray(result))
 
     return run
-
-
-def _as_number(kind: str) -> Callable[[Array], Array]:
-    dtype = numpy_type(kind)
-    if dtype.kind == "f":
-        return lambda holds: holds.astype(dtype)
-    return lambda holds: np.where(holds, ~dtype.type(0), dtype.type(0))
 
 
 @handler("selp")
@@ -138,41 +126,3 @@ def _bits(operand: Operand, instruction: Instruction, kind: str, program: Progra
         return reader(operand, kind, program)
     typed = reader(operand, instruction.suffixes[-1], program)
     return lambda frame: typed(frame).view(numpy_type(kind))
-
-
-@handler("testp")
-def _test(instruction: Instruction, program: Program) -> Run:
-    name, kind = instruction.suffixes
-    tests: dict[str, Callable[[Array], Array]] = {
-        "finite": np.isfinite,
-        "infinite": np.isinf,
-        "number": lambda a: ~np.isnan(a),
-        "notanumber": np.isnan,
-    }
-    test, write = tests[name], writer(instruction.operands[0], program)
-    read = reader(instruction.operands[1], kind, program)
-    return lambda frame: write(frame, test(read(frame)))
-
-
-@handler("isspacep")
-def _is_in_space(instruction: Instruction, program: Program) -> Run:
-    (space,) = instruction.suffixes
-    write: Write = writer(instruction.operands[0], program)
-    read = reader(instruction.operands[1], "u64", program)
-    windows = sorted(window for window in WINDOW_OF.values() if window)
-    if space == "global":
-        start, end = max(windows) + (1 << 32), 1 << 64
-    else:
-        start = WINDOW_OF[space]
-        end = start + (1 << 32)
-
-    def run(frame: Frame) -> None:
-        address = read(frame)
-        write(frame, (address >= np.uint64(start)) & (address <= np.uint64(end - 1)))
-
-    return run
-
-
-@handler("membar", "fence", "nanosleep", "prefetch", "prefetchu", "griddepcontrol", "applypriority")
-def _nothing(_instruction: Instruction, _program: Program) -> Run:
-    return lambda _frame: None

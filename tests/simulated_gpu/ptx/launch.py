@@ -85,7 +85,6 @@ def launch(
     counters = Counters(len(memory.data))
     program = kernel.program
     parameters = _pack(program, arguments)
-    variables = _upload_variables(program, memory)
     memory.refresh()
     count = int(np.prod(sizes[0], dtype=np.int64))
     threads = int(np.prod(sizes[1]))
@@ -101,7 +100,6 @@ def launch(
                 grid=sizes[0],
                 block=sizes[1],
                 block_numbers=numbers,
-                variables=variables,
                 counters=counters,
                 backwards=backwards,
             )
@@ -137,12 +135,3 @@ def _pack(program: Program, arguments: Sequence[Argument]) -> Array:
         )
         raw[place.offset : place.offset + place.size] = np.frombuffer(value, np.uint8)
     return raw
-
-
-def _upload_variables(program: Program, memory: Memory) -> dict[str, int]:
-    addresses = {}
-    for variable in program.module.variables.values():
-        raw = np.zeros(variable.size, np.uint8)
-        raw[: len(variable.value)] = np.frombuffer(variable.value, np.uint8)
-        addresses[variable.name] = memory.upload(raw, variable.name).address
-    return addresses

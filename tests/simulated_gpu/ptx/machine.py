@@ -64,7 +64,6 @@ class Machine:
                     bound.run(frame)
             except KernelFault as fault:
                 raise self._batch.blame(fault, frame, bound.instruction) from None
-        self._batch.counters.ran(block.classes, frame)
         moves = self._moves(block, frame)
         if len(moves) == 1:
             target = moves[0][0]

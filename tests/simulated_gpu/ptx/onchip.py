@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared and local memory of the blocks that run together, with the detector of races.
+"""Shared memory of the blocks that run together, with the detector of races.
 
 NOTE: Two accesses of different threads to one place of shared memory race if one of them writes
 and no barrier of the block, nor of the warp they share, lies between. Each barrier starts an epoch;
@@ -13,68 +13,10 @@ import numpy as np
 from tests.simulated_gpu.ptx.faults import Misaligned, OutOfBounds, Race, Uninitialized
 from tests.simulated_gpu.ptx.memory import Array, words
 
-SHARED_WINDOW = 0x7E00_0000_0000
-LOCAL_WINDOW = 0x7D00_0000_0000
 NOBODY, MANY, ATOMIC = -1, -2, -3
 
 
-class OnChip:
-    """One piece of `size` bytes for each owner (a block or a thread)."""
-
-    space = "local"
-
-    def __init__(self, owners: int, size: int) -> None:
-        self.size = size
-        self.stride = -(-size // 16) * 16
-        self.data = np.full(owners * self.stride, 0xA5, np.uint8)
-        self._written = np.zeros(owners * self.stride, bool)
-        self._views = words(self.data)
-
-    def view(self, itemsize: int) -> Array:
-        """All bytes as unsigned integers."""
-        return self._views[itemsize]
-
-    def offsets(
-        self, owner: Array, addresses: Array, size: int, *, reads: bool, writes: bool
-    ) -> Array:
-        """Check an access; return byte offsets into :meth:`view`, int64 (lanes,)."""
-        at = addresses.astype(np.int64)
-        outside = (at < 0) | (at + size > self.size)
-        if outside.any():
-            self._raise_outside(at, outside, size, reads)
-        if (at & (size - 1)).any():
-            position = int(np.argmax((at & (size - 1)) != 0))
-            raise Misaligned(
-                f"accesses {size} bytes at {self.space} address {int(at[position])}, "
-                f"no multiple of {size}",
-                position,
-            )
-        offsets: Array = owner * self.stride + at
-        for byte in range(size):
-            if reads:
-                stale = ~self._written[offsets + byte]
-                if stale.any():
-                    position = int(np.argmax(stale))
-                    raise Uninitialized(
-                        f"reads {size} bytes at {self.space} address "
-                        f"{int(np.broadcast_to(at, stale.shape)[position])} that nobody wrote",
-                        position,
-                    )
-            if writes:
-                self._written[offsets + byte] = True
-        return offsets
-
-    def _raise_outside(self, at: Array, outside: Array, size: int, reads: bool) -> None:
-        position = int(np.argmax(outside))
-        verb = "reads" if reads else "writes"
-        raise OutOfBounds(
-            f"{verb} {size} bytes at {self.space} address {int(at[position])}, "
-            f"outside of its {self.size} bytes",
-            position,
-        )
-
-
-class SharedMemory(OnChip):
+class SharedMemory:
     """Shared memory of `blocks` blocks of `threads` threads.
 
     Args:
@@ -84,10 +26,12 @@ class SharedMemory(OnChip):
         grain: Smallest access in bytes; what is remembered is remembered for each grain.
     """
 
-    space = "shared"
-
     def __init__(self, blocks: int, threads: int, size: int, grain: int) -> None:
-        super().__init__(blocks, size)
+        self.size = size
+        self.stride = -(-size // 16) * 16
+        self.data = np.full(blocks * self.stride, 0xA5, np.uint8)
+        self._written = np.zeros(blocks * self.stride, bool)
+        self._views = words(self.data)
         self._grain_bits = grain.bit_length() - 1
         grains = len(self.data) // grain
         self._writer = np.full(grains, NOBODY, np.int32)
@@ -100,6 +44,49 @@ class SharedMemory(OnChip):
         self._now = 0
         self._block_epoch = np.zeros(blocks, np.int32)
         self._warp_epoch = np.zeros(blocks * -(-threads // 32), np.int32)
+
+    def view(self, itemsize: int) -> Array:
+        """All bytes as unsigned integers."""
+        return self._views[itemsize]
+
+    def offsets(
+        self, block: Array, addresses: Array, size: int, *, reads: bool, writes: bool
+    ) -> Array:
+        """Check an access; return byte offsets into :meth:`view`, int64 (lanes,)."""
+        at = addresses.astype(np.int64)
+        outside = (at < 0) | (at + size > self.size)
+        if outside.any():
+            self._raise_outside(at, outside, size, reads)
+        if (at & (size - 1)).any():
+            position = int(np.argmax((at & (size - 1)) != 0))
+            raise Misaligned(
+                f"accesses {size} bytes at shared address {int(at[position])}, "
+                f"no multiple of {size}",
+                position,
+            )
+        offsets: Array = block * self.stride + at
+        for byte in range(size):
+            if reads:
+                stale = ~self._written[offsets + byte]
+                if stale.any():
+                    position = int(np.argmax(stale))
+                    raise Uninitialized(
+                        f"reads {size} bytes at shared address "
+                        f"{int(np.broadcast_to(at, stale.shape)[position])} that nobody wrote",
+                        position,
+                    )
+            if writes:
+                self._written[offsets + byte] = True
+        return offsets
+
+    def _raise_outside(self, at: Array, outside: Array, size: int, reads: bool) -> None:
+        position = int(np.argmax(outside))
+        verb = "reads" if reads else "writes"
+        raise OutOfBounds(
+            f"{verb} {size} bytes at shared address {int(at[position])}, "
+            f"outside of its {self.size} bytes",
+            position,
+        )
 
     def barrier(self, blocks: Array) -> None:
         """Record that all threads of these blocks have synchronized."""

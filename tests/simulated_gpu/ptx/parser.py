@@ -18,7 +18,6 @@ FILE = re.compile(r'\s*\.file\s+(\d+)\s+"([^"]*)"')
 REGISTER = re.compile(r"([%$\w]+)(?:<(\d+)>)?")
 # Parts of a line at which a statement may end.
 MARKS = re.compile(r"([;{}])")
-VARIABLES = (".global", ".const", ".shared", ".local", ".param")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class KernelText:
     parameters: dict[str, Variable] = field(default_factory=dict)
     registers: dict[str, str] = field(default_factory=dict)
     shared: dict[str, Variable] = field(default_factory=dict)
-    local: dict[str, Variable] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
     targets: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -70,7 +68,6 @@ class ModuleText:
 
     target: str = ""
     files: dict[int, str] = field(default_factory=dict)
-    variables: dict[str, Variable] = field(default_factory=dict)
     shared: dict[str, Variable] = field(default_factory=dict)
     kernels: dict[str, KernelText] = field(default_factory=dict)
 
@@ -174,19 +171,19 @@ class _Reader:
         elif text.startswith(".branchtargets"):
             name, labels = text.split(maxsplit=2)[1:]
             kernel.targets[name] = tuple(label.strip() for label in labels.split(","))
-        elif text.startswith(VARIABLES):
-            variable = parse_variable(text)
-            place(variable, kernel.shared if variable.space == "shared" else kernel.local)
+        elif text.startswith(".shared"):
+            place(parse_variable(text), kernel.shared)
+        elif text.startswith(".local"):
+            raise ValueError(f"local memory: {text}")
         elif text and not text.startswith("."):
             kernel.instructions.append(self._instruction(text))
 
     def _module_statement(self, text: str) -> None:
         while text.startswith((".visible", ".extern", ".weak", ".common")):
             text = text.split(maxsplit=1)[1]
-        if text.startswith(VARIABLES):
-            variable = parse_variable(text)
-            shared = variable.space == "shared"
-            place(variable, self._module.shared if shared else self._module.variables)
+        # Variables in other spaces are constants that no instruction names.
+        if text.startswith(".shared"):
+            place(parse_variable(text), self._module.shared)
 
     def _declare(self, kernel: KernelText, text: str) -> None:
         _, kind, names = text.split(maxsplit=2)

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A kernel prepared to run: basic blocks of bound instructions, with the registers they use."""
+"""A kernel prepared to run: basic blocks of bound instructions, with the registers they use.
+
+Only what the compilers make of our kernels is known; any other instruction is an error that names it.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from tests.simulated_gpu.ptx.classes import class_of
 from tests.simulated_gpu.ptx.faults import UnknownInstructionError
 from tests.simulated_gpu.ptx.frame import Frame
 from tests.simulated_gpu.ptx.operands import Operand
@@ -22,21 +23,7 @@ Run = Callable[[Frame], None]
 JUMPS = ("bra", "brx", "ret", "exit", "trap")
 BARRIERS = ("bar", "barrier")
 # Instructions that access neither memory nor another thread may carry undefined values.
-IMPURE = (
-    "ld",
-    "ldu",
-    "st",
-    "atom",
-    "red",
-    "shfl",
-    "vote",
-    "match",
-    "redux",
-    "bar",
-    "barrier",
-    "cp",
-)
-STORES = ("st", "red", "prefetch", "prefetchu")
+IMPURE = ("ld", "st", "atom", "vote", "bar", "barrier")
 
 _HANDLERS: dict[str, Callable[[Instruction, Program], Run]] = {}
 
@@ -65,12 +52,6 @@ class Block:
     live_out: set[str] = field(default_factory=set)
 
     @cached_property
-    def classes(self) -> Counter[str]:
-        """Number of instructions of each class."""
-        jumps = [self.jump] if self.jump is not None else []
-        return Counter(map(class_of, [bound.instruction for bound in self.body] + jumps))
-
-    @cached_property
     def waits(self) -> Instruction | None:
         """The instruction, always the first, for which threads wait for each other."""
         return self.body[0].instruction if self.body and is_sync(self.body[0].instruction) else None
@@ -84,7 +65,6 @@ class Program:
     text: KernelText
     symbols: dict[str, Variable]
     shared_size: int
-    local_size: int
     shared_grain: int
     blocks: list[Block] = field(default_factory=list)
 
@@ -122,9 +102,7 @@ def handler(
 
 def is_sync(instruction: Instruction) -> bool:
     """Return whether threads wait for each other here."""
-    return instruction.opcode in BARRIERS or (
-        "sync" in instruction.suffixes and instruction.opcode != "cp"
-    )
+    return instruction.opcode in BARRIERS or "sync" in instruction.suffixes
 
 
 def build_program(module: ModuleText, name: str, dynamic_shared: int = 0) -> Program:
@@ -143,12 +121,11 @@ def build_program(module: ModuleText, name: str, dynamic_shared: int = 0) -> Pro
     shared = max((v.offset + v.size for v in static), default=0)
     if dynamic_shared:
         shared = -(-shared // 16) * 16
-    symbols = {**module.variables, **text.parameters, **text.local, **text.shared}
+    symbols = {**text.parameters, **text.shared}
     for variable in text.shared.values():
         if not variable.size:  # the array that the launch gives its length
             symbols[variable.name] = Variable(variable.name, "shared", 0, 16, shared)
-    local = max((v.offset + v.size for v in text.local.values()), default=0)
-    program = Program(module, text, symbols, shared + dynamic_shared, local, _grain(text))
+    program = Program(module, text, symbols, shared + dynamic_shared, _grain(text))
     _split(program)
     _find_live(program.blocks)
     return program
@@ -159,10 +136,10 @@ def _grain(text: KernelText) -> int:
     sizes = [
         SIZES[suffix]
         for instruction in text.instructions
-        if instruction.opcode in ("ld", "st", "atom", "red")
+        if instruction.opcode in ("ld", "st", "atom")
         for suffix in instruction.suffixes[-1:]
         if "shared" in instruction.suffixes
-        or not {"global", "param", "local"}.intersection(instruction.suffixes)
+        or not {"global", "param"}.intersection(instruction.suffixes)
     ]
     return min([4, *sizes])
 
@@ -224,7 +201,7 @@ def _bind(instruction: Instruction, program: Program) -> Bound:
             f"{program.name}: {program.place(instruction)}: unknown form ({error})"
         ) from error
     registers = program.text.registers
-    has_target = instruction.opcode not in STORES and instruction.operands[:1] != ()
+    has_target = instruction.opcode != "st" and instruction.operands[:1] != ()
     if has_target and instruction.operands[0].kind in ("address", "number", "symbol"):
         has_target = False
     targets = _names(instruction.operands[0]) if has_target else []

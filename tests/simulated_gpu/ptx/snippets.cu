@@ -6,9 +6,6 @@ struct Pair {
     long long third;
 };
 
-__constant__ int squares[8] = {0, 1, 4, 9, 16, 25, 36, 49};
-__device__ int counter;
-
 // A loop whose length differs from thread to thread, with a branch inside.
 extern "C" __global__ void collatz(const unsigned* start, int* steps, int count) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -26,7 +23,7 @@ extern "C" __global__ void collatz(const unsigned* start, int* steps, int count)
     steps[i] = n;
 }
 
-// A structure as argument, a table in constant memory, a switch.
+// A structure as argument, a switch.
 extern "C" __global__ void choose(Pair pair, const int* which, long long* output) {
     const int i = threadIdx.x;
     long long value = 0;
@@ -34,7 +31,7 @@ extern "C" __global__ void choose(Pair pair, const int* which, long long* output
         case 0: value = pair.first; break;
         case 1: value = static_cast<long long>(pair.second); break;
         case 2: value = pair.third; break;
-        case 3: value = squares[i & 7]; break;
+        case 3: value = (i & 7) * (i & 7); break;
         case 4: value = i * 1000LL; break;
         case 5: value = -i; break;
         case 6: value = i % 3 * 7; break;
@@ -52,20 +49,8 @@ extern "C" __global__ void vectors(const float4* a, const short4* b, const doubl
     sum[i] = make_float4(x.x + y.x, x.y + y.y, x.z + z.x, x.w + z.y + y.z + y.w);
 }
 
-// A local array that is indexed at run time.
-extern "C" __global__ void local_array(const int* order, int* output, int count) {
-    int values[8];
-    for (int i = 0; i < 8; ++i) values[i] = i * i + threadIdx.x;
-    int sum = 0;
-    for (int i = 0; i < count; ++i) {
-        values[order[i] & 7] += i;
-        sum = sum * 3 + values[order[(i + threadIdx.x) % count] & 7];
-    }
-    output[threadIdx.x] = sum;
-}
-
-// Sum of a block by a tree in shared memory, then by shuffles.
-extern "C" __global__ void block_sum(const int* input, int* output, int* by_warp) {
+// Sum of a block by a tree in shared memory.
+extern "C" __global__ void block_sum(const int* input, int* output) {
     __shared__ int values[128];
     const int t = threadIdx.x;
     values[t] = input[blockIdx.x * 128 + t];
@@ -75,31 +60,16 @@ extern "C" __global__ void block_sum(const int* input, int* output, int* by_warp
         __syncthreads();
     }
     if (t == 0) output[blockIdx.x] = values[0];
-    int mine = input[blockIdx.x * 128 + t];
-    for (int step = 16; step > 0; step /= 2) mine += __shfl_down_sync(0xffffffffu, mine, step);
-    if (t % 32 == 0) by_warp[blockIdx.x * 4 + t / 32] = mine;
 }
 
-// Exchanges within a warp.
+// A vote of the lanes of a warp.
 extern "C" __global__ void warps(const int* input, unsigned* output) {
-    const int t = threadIdx.x, value = input[t];
-    const unsigned all = 0xffffffffu;
-    unsigned* mine = output + 9 * t;
-    mine[0] = __ballot_sync(all, value & 1);
-    mine[1] = __any_sync(all, value == 5) | __all_sync(all, value >= 0) << 1;
-    mine[2] = __shfl_up_sync(all, value, 3);
-    mine[3] = __shfl_xor_sync(all, value, 5);
-    mine[4] = __shfl_sync(all, value, t * 7, 16);
-    mine[5] = __shfl_down_sync(all, value, 2, 8);
-    mine[6] = __match_any_sync(all, value & 3);
-    mine[7] = __popc(__activemask());
-    mine[8] = __syncthreads_count(value & 1) + 1000 * __syncthreads_or(value == 7);
-    if (t % 32 < 16) mine[7] += 100 * __shfl_sync(0xffffu, value, 15);
+    output[threadIdx.x] = __ballot_sync(0xffffffffu, input[threadIdx.x] & 1);
 }
 
 // Atomics on global and shared memory.
-extern "C" __global__ void atomics(const int* input, int* bins, int* order, unsigned* extremes,
-                                   float* sum, unsigned long long* wide) {
+extern "C" __global__ void atomics(const int* input, int* bins, int* counter, int* order,
+                                   int* extremes, float* sum, unsigned long long* wide) {
     __shared__ int local_bins[8];
     const int t = threadIdx.x, value = input[blockIdx.x * blockDim.x + t];
     if (t < 8) local_bins[t] = 0;
@@ -107,31 +77,11 @@ extern "C" __global__ void atomics(const int* input, int* bins, int* order, unsi
     atomicAdd(&local_bins[value & 7], 1);
     __syncthreads();
     if (t < 8) atomicAdd(&bins[t], local_bins[t]);
-    order[blockIdx.x * blockDim.x + t] = atomicAdd(&counter, 1);
-    atomicMin(&extremes[0], static_cast<unsigned>(value));
-    atomicMax(reinterpret_cast<int*>(&extremes[1]), value);
-    atomicOr(&extremes[2], 1u << (value & 31));
-    atomicInc(&extremes[3], 9u);
-    atomicExch(&extremes[4], 77u);
-    atomicCAS(&extremes[5], 5u, 6u);
+    order[blockIdx.x * blockDim.x + t] = atomicAdd(counter, 1);
+    atomicMin(&extremes[0], value);
+    atomicMax(&extremes[1], value);
     atomicAdd(sum, 0.5f);
     atomicAdd(wide, 1ull << 33);
-}
-
-// Mathematics in float32 and float64.
-extern "C" __global__ void mathematics(const float* x, float* output, double* wide, int count) {
-    const int i = threadIdx.x;
-    const float v = x[i];
-    float* mine = output + 8 * i;
-    mine[0] = expf(v);
-    mine[1] = logf(fabsf(v) + 0.5f);
-    mine[2] = sqrtf(fabsf(v));
-    mine[3] = v / 3.0f;
-    mine[4] = roundf(v * 10.0f);
-    mine[5] = fmaf(v, v, -v);
-    mine[6] = fmodf(v, 0.7f);
-    mine[7] = floorf(v) + ceilf(v) + truncf(v) + rintf(v);
-    wide[i] = exp(static_cast<double>(v)) / (1.0 + v * v) + i / count + sqrt(fabs(v) + 1.0);
 }
 
 // A block that uses dynamic shared memory, in two dimensions.
@@ -196,12 +146,6 @@ extern "C" __global__ void half_filled(const int* input, int* output, int filled
     output[threadIdx.x] = values[threadIdx.x];
 }
 
-extern "C" __global__ void half_local(int* output, const int* where, int filled) {
-    int values[16];
-    for (int i = 0; i < filled; ++i) values[where[i]] = i;
-    output[threadIdx.x] = values[where[threadIdx.x & 15]];
-}
-
 extern "C" __global__ void divergent(int* output, int limit) {
     if (threadIdx.x < limit) {
         output[threadIdx.x] = 1;
@@ -220,10 +164,8 @@ extern "C" __global__ void two_barriers(int* output, int limit) {
     }
 }
 
-extern "C" __global__ void partial_shuffle(int* output, int limit) {
-    if (threadIdx.x < limit) {
-        output[threadIdx.x] = __shfl_xor_sync(0xffffffffu, static_cast<int>(threadIdx.x), 1);
-    }
+extern "C" __global__ void partial_vote(unsigned* output, int limit) {
+    if (threadIdx.x < limit) output[threadIdx.x] = __ballot_sync(0xffffffffu, threadIdx.x & 1);
 }
 
 extern "C" __global__ void shared_at(int* output, int shift) {

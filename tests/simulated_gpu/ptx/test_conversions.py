@@ -32,19 +32,10 @@ def test_floats_become_integers_clamped(mode: str, kind: str) -> None:
         assert z == want
 
 
-def test_integers_become_floats_rounded_as_asked() -> None:
+def test_integers_become_the_nearest_floats() -> None:
     a = np.random.default_rng(0).integers(-(2**31), 2**31, 300).astype(np.int32)
     a[:4] = [16777217, -16777217, 2**31 - 1, -(2**31)]
-    nearest = evaluate("cvt.rn.f32.s32", "f32 s32", a)
-    np.testing.assert_array_equal(nearest, a.astype(np.float32))
-    down = evaluate("cvt.rm.f32.s32", "f32 s32", a).astype(np.float64)
-    up = evaluate("cvt.rp.f32.s32", "f32 s32", a).astype(np.float64)
-    zero = evaluate("cvt.rz.f32.s32", "f32 s32", a).astype(np.float64)
-    assert (down <= a).all()
-    assert (up >= a).all()
-    np.testing.assert_array_equal(zero, np.where(a > 0, down, up))
-    step = np.spacing(np.abs(nearest)).astype(np.float64)
-    assert (np.abs(up - down) <= step).all()
+    np.testing.assert_array_equal(evaluate("cvt.rn.f32.s32", "f32 s32", a), a.astype(np.float32))
 
 
 def test_narrow_registers_grow_by_sign() -> None:
@@ -56,8 +47,6 @@ def test_narrow_registers_grow_by_sign() -> None:
         evaluate("cvt.u32.u8", "u32 u32", a.view(np.uint32)), a.astype(np.uint8)
     )
     np.testing.assert_array_equal(evaluate("cvt.s64.s32", "s64 s32", a), a)
-    clamped = evaluate("cvt.sat.u8.s32", "u16 s32", a)
-    np.testing.assert_array_equal(clamped, np.clip(a, 0, 255))
 
 
 def test_float32_and_float16_convert_both_ways() -> None:
@@ -69,29 +58,10 @@ def test_float32_and_float16_convert_both_ways() -> None:
     same(evaluate("cvt.f32.f16", "f32 f16", half), half.astype(np.float32))
 
 
-@pytest.mark.parametrize("mode", ["rz", "rm", "rp"])
-def test_directed_float16_lies_on_the_right_side(mode: str) -> None:
-    a = (np.random.default_rng(1).standard_normal(300) * 100).astype(np.float32)
-    found = evaluate(f"cvt.{mode}.f16.f32", "f16 f32", a)
-    wide = found.astype(np.float32)
-    side = {"rz": np.abs(wide) <= np.abs(a), "rm": wide <= a, "rp": wide >= a}[mode]
-    assert side.all()
-    assert (np.abs(wide - a) < np.spacing(np.abs(a.astype(np.float16)) + np.float16(1)) * 2).all()
-
-
-def test_two_floats_make_a_pair_whose_upper_half_is_the_first() -> None:
-    a, b = (np.random.default_rng(s).standard_normal(100).astype(np.float32) for s in (2, 3))
-    found = evaluate("cvt.rn.f16x2.f32", "b32 f32 f32", a, b).view(np.float16).reshape(-1, 2)
-    same(np.ascontiguousarray(found[:, 1]), a.astype(np.float16))
-    same(np.ascontiguousarray(found[:, 0]), b.astype(np.float16))
-
-
 def test_floats_are_made_whole_in_place() -> None:
     a = numbers("f4", 4)
     for mode, function in WHOLE.items():
         same(evaluate(f"cvt.{mode}.f32.f32", "f32 f32", a), function(a))
-    clamped = np.where(np.isnan(a), np.float32(0), np.clip(a, 0, 1)).astype(np.float32)
-    np.testing.assert_array_equal(evaluate("cvt.sat.f32.f32", "f32 f32", a), clamped)
 
 
 def test_float64_rounds_to_float32() -> None:

@@ -91,13 +91,6 @@ def test_shared_memory_that_nobody_wrote_is_caught(snippet: GetKernel) -> None:
         launch(snippet("half_filled"), memory, 1, 64, [given, output, I32(40)])
 
 
-def test_local_memory_that_nobody_wrote_is_caught(snippet: GetKernel) -> None:
-    memory, given, output = arrays(I32)
-    launch(snippet("half_local"), memory, 1, 16, [output, given, I32(16)])
-    with pytest.raises(Uninitialized, match="at local address 36 that nobody wrote"):
-        launch(snippet("half_local"), memory, 1, 16, [output, given, I32(9)])
-
-
 def test_global_memory_that_nobody_wrote_is_caught(snippet: GetKernel) -> None:
     memory, given, output = arrays()
     with pytest.raises(Uninitialized, match=r"nobody wrote, at byte 0 of 'output'"):
@@ -161,11 +154,11 @@ def test_two_barriers_do_not_stand_for_each_other(snippet: GetKernel) -> None:
         launch(snippet("two_barriers"), memory, 1, 64, [output, I32(20)])
 
 
-def test_a_shuffle_wants_the_lanes_that_it_names(snippet: GetKernel) -> None:
+def test_a_vote_wants_the_lanes_that_it_names(snippet: GetKernel) -> None:
     memory, _, output = arrays(I32)
-    launch(snippet("partial_shuffle"), memory, 1, 64, [output, I32(64)])
-    with pytest.raises(DivergentBarrier, match=r"shfl\.sync.*never come.*thread \(20, 0, 0\)"):
-        launch(snippet("partial_shuffle"), memory, 1, 64, [output, I32(20)])
+    launch(snippet("partial_vote"), memory, 1, 64, [output, I32(64)])
+    with pytest.raises(DivergentBarrier, match=r"vote\.sync.*never come.*thread \(20, 0, 0\)"):
+        launch(snippet("partial_vote"), memory, 1, 64, [output, I32(20)])
 
 
 def test_shared_memory_ends(snippet: GetKernel) -> None:

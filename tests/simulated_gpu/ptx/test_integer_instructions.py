@@ -101,19 +101,6 @@ def test_shifts_by_more_than_the_width_empty_the_register(kind: str) -> None:
         assert w == ((signed(x, bits) if kind[0] == "s" else x) >> n) % (1 << bits)
 
 
-@pytest.mark.parametrize("mode", ["wrap", "clamp"])
-def test_funnel_shifts_move_bits_from_the_neighbor(mode: str) -> None:
-    a, b = numbers(32, 12), numbers(32, 13)
-    by = np.random.default_rng(1).integers(0, 40, len(a)).astype(np.uint32)
-    left = evaluate(f"shf.l.{mode}.b32", "u32 u32 u32 u32", a, b, by)
-    right = evaluate(f"shf.r.{mode}.b32", "u32 u32 u32 u32", a, b, by)
-    for x, y, n, z, w in zip(*(v.tolist() for v in (a, b, by, left, right)), strict=True):
-        count = n & 31 if mode == "wrap" else min(n, 32)
-        both = y << 32 | x
-        assert z == (both << count >> 32) % (1 << 32)
-        assert w == (both >> count) % (1 << 32)
-
-
 def test_bits_are_counted_found_and_reversed() -> None:
     a, d = numbers(32, 14), numbers(64, 15)
     assert evaluate("popc.b32", "u32 u32", a).tolist() == [x.bit_count() for x in a.tolist()]
@@ -126,57 +113,6 @@ def test_bits_are_counted_found_and_reversed() -> None:
     assert evaluate("bfind.u32", "u32 u32", a).tolist() == highest
     shifts = [31 - position if position < 32 else position for position in highest]
     assert evaluate("bfind.shiftamt.u32", "u32 u32", a).tolist() == shifts
-
-
-@pytest.mark.parametrize("kind", ["u32", "s32", "u64", "s64"])
-def test_fields_are_extracted_as_the_manual_computes_them(kind: str) -> None:
-    bits = int(kind[1:])
-    a = numbers(bits, 16)
-    generator = np.random.default_rng(2)
-    start, length = (generator.integers(0, bits + 6, len(a)).astype(np.uint32) for _ in range(2))
-    found = evaluate(f"bfe.{kind}", f"u{bits} u{bits} u32 u32", a, start, length)
-    for x, s, n, z in zip(a.tolist(), start.tolist(), length.tolist(), found.tolist(), strict=True):
-        sign = 0
-        if kind[0] == "s" and n:
-            sign = x >> min(s + n - 1, bits - 1) & 1
-        want = 0
-        for i in range(bits):
-            want |= (x >> (s + i) & 1 if i < n and s + i < bits else sign) << i
-        assert z == want
-
-
-def test_fields_are_inserted() -> None:
-    a, b = numbers(32, 17), numbers(32, 18)
-    generator = np.random.default_rng(3)
-    start, length = (generator.integers(0, 38, len(a)).astype(np.uint32) for _ in range(2))
-    found = evaluate("bfi.b32", "u32 u32 u32 u32 u32", a, b, start, length)
-    for x, y, s, n, z in zip(*(v.tolist() for v in (a, b, start, length, found)), strict=True):
-        want = y
-        for i in range(min(n, max(32 - s, 0))):
-            want = want & ~(1 << (s + i)) | (x >> i & 1) << (s + i)
-        assert z == want
-
-
-@pytest.mark.parametrize("table", [0x00, 0x80, 0xFE, 0x96, 0xE8, 0xCA, 0x1B, 0xFF])
-def test_lop3_follows_its_table(table: int) -> None:
-    a, b, c = (numbers(32, seed) for seed in (19, 20, 21))
-    found = evaluate(f"lop3.b32 {{0}}, {{1}}, {{2}}, {{3}}, {table}", "u32 u32 u32 u32", a, b, c)
-    for x, y, z, w in zip(a.tolist(), b.tolist(), c.tolist(), found.tolist(), strict=True):
-        cases = [(x >> i & 1) << 2 | (y >> i & 1) << 1 | (z >> i & 1) for i in range(32)]
-        assert w == sum((table >> case & 1) << i for i, case in enumerate(cases))
-
-
-def test_prmt_picks_bytes_and_signs() -> None:
-    a, b, choice = (numbers(32, seed) for seed in (22, 23, 24))
-    found = evaluate("prmt.b32", "u32 u32 u32 u32", a, b, choice)
-    for x, y, c, z in zip(*(v.tolist() for v in (a, b, choice, found)), strict=True):
-        both = (y << 32 | x).to_bytes(8, "little")
-        picked = []
-        for i in range(4):
-            nibble = c >> 4 * i & 15
-            byte = both[nibble & 7]
-            picked.append((255 if byte & 128 else 0) if nibble & 8 else byte)
-        assert z == int.from_bytes(bytes(picked), "little")
 
 
 def test_comparisons_combine_with_a_predicate_and_give_their_opposite() -> None:

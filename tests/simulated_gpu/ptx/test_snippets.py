@@ -27,7 +27,7 @@ def test_threads_leave_a_loop_one_by_one(snippet: GetKernel) -> None:
         assert found == count
 
 
-def test_structures_tables_and_switches(snippet: GetKernel) -> None:
+def test_structures_and_switches(snippet: GetKernel) -> None:
     memory = Memory(1 << 20)
     which = np.arange(64, dtype=I32) % 9
     uploaded, output = memory.upload(which, "which"), memory.empty((64,), np.int64, "output")
@@ -55,49 +55,22 @@ def test_vectors_of_every_width(snippet: GetKernel) -> None:
     assert counters.loads.excess == 1
 
 
-def test_local_arrays_belong_to_their_thread(snippet: GetKernel) -> None:
-    memory = Memory(1 << 20)
-    order = np.random.default_rng(1).integers(0, 8, 11).astype(I32)
-    uploaded, output = memory.upload(order, "order"), memory.empty((64,), I32, "output")
-    counters = launch(snippet("local_array"), memory, 1, 64, [uploaded, output, I32(11)])
-    for t in range(64):
-        values = [i * i + t for i in range(8)]
-        total = 0
-        for i in range(11):
-            values[order[i]] += i
-            total = total * 3 + values[order[(i + t) % 11]]
-        assert int(output.array[t]) == (total + 2**31) % 2**32 - 2**31
-    assert counters.threads["local load"] > 0
-
-
-def test_barriers_and_shuffles_sum_a_block(snippet: GetKernel) -> None:
+def test_barriers_sum_a_block(snippet: GetKernel) -> None:
     memory = Memory(1 << 20)
     values = np.random.default_rng(2).integers(-1000, 1000, 384).astype(I32)
-    uploaded = memory.upload(values, "input")
-    output, by_warp = memory.empty((3,), I32, "output"), memory.empty((12,), I32, "by_warp")
-    counters = launch(snippet("block_sum"), memory, 3, 128, [uploaded, output, by_warp])
+    uploaded, output = memory.upload(values, "input"), memory.empty((3,), I32, "output")
+    counters = launch(snippet("block_sum"), memory, 3, 128, [uploaded, output])
     assert output.array.tolist() == values.reshape(3, 128).sum(1).tolist()
-    assert by_warp.array.tolist() == values.reshape(12, 32).sum(1).tolist()
     assert counters.barriers == 8
-    assert counters.warps["warp"] == 12 * 5
 
 
-def test_lanes_of_a_warp_exchange(snippet: GetKernel) -> None:
+def test_lanes_of_a_warp_vote(snippet: GetKernel) -> None:
     memory = Memory(1 << 20)
     values = np.random.default_rng(3).integers(0, 9, 64).astype(I32)
-    uploaded, output = memory.upload(values, "input"), memory.empty((64, 9), np.uint32, "output")
+    uploaded, output = memory.upload(values, "input"), memory.empty((64,), np.uint32, "output")
     launch(snippet("warps"), memory, 1, 64, [uploaded, output])
-    for t, found in enumerate(output.array.tolist()):
-        lane, warp = t % 32, values[t // 32 * 32 : t // 32 * 32 + 32].tolist()
-        assert found[0] == sum((v & 1) << i for i, v in enumerate(warp))
-        assert found[1] == any(v == 5 for v in warp) | all(v >= 0 for v in warp) << 1
-        assert found[2] == warp[lane - 3 if lane >= 3 else lane]
-        assert found[3] == warp[lane ^ 5]
-        assert found[4] == warp[lane // 16 * 16 + t * 7 % 16]
-        assert found[5] == warp[lane + 2 if lane % 8 < 6 else lane]
-        assert found[6] == sum((v & 3 == warp[lane] & 3) << i for i, v in enumerate(warp))
-        assert found[7] == 32 + (100 * warp[15] if lane < 16 else 0)
-        assert found[8] == sum(values & 1) + 1000 * any(values == 7)
+    votes = [sum((v & 1) << i for i, v in enumerate(w)) for w in values.reshape(2, 32).tolist()]
+    assert output.array.tolist() == np.repeat(votes, 32).tolist()
 
 
 def test_atomics_lose_nothing_in_either_order(snippet: GetKernel) -> None:
@@ -106,43 +79,18 @@ def test_atomics_lose_nothing_in_either_order(snippet: GetKernel) -> None:
         values = np.random.default_rng(4).integers(0, 10**6, 256).astype(I32)
         uploaded, bins = memory.upload(values, "input"), memory.upload(np.zeros(8, I32), "bins")
         order = memory.empty((256,), I32, "order")
-        first = np.array([2**32 - 1, 0, 0, 0, 0, 5], np.uint32)
-        extremes = memory.upload(first, "extremes")
+        counter = memory.upload(np.zeros(1, I32), "counter")
+        extremes = memory.upload(np.array([10**6, -1], I32), "extremes")
         total = memory.upload(np.zeros(1, np.float32), "sum")
         wide = memory.upload(np.zeros(1, np.uint64), "wide")
-        arguments: list[Argument] = [uploaded, bins, order, extremes, total, wide]
+        arguments: list[Argument] = [uploaded, bins, counter, order, extremes, total, wide]
         launch(snippet("atomics"), memory, 4, 64, arguments, backwards=backwards)
         assert bins.array.tolist() == np.bincount(values & 7, minlength=8).tolist()
         assert sorted(order.array.tolist()) == list(range(256))
-        bits = np.bitwise_or.reduce(np.uint32(1) << (values & 31).astype(np.uint32))
-        assert extremes.array.tolist() == [values.min(), values.max(), bits, 256 % 10, 77, 6]
+        assert extremes.array.tolist() == [values.min(), values.max()]
         assert total.array.tolist() == [128.0]
         assert wide.array.tolist() == [256 << 33]
         assert (int(order.array[0]) == 0) is not backwards
-
-
-def test_mathematics_is_that_of_the_library(snippet: GetKernel) -> None:
-    memory = Memory(1 << 20)
-    x = np.concatenate([np.linspace(-5, 5, 60), [0.25, -0.25, 2.5, 80.0]]).astype(np.float32)
-    uploaded = memory.upload(x, "x")
-    output, wide = memory.empty((64, 8), np.float32, "output"), memory.empty((64,), float, "wide")
-    launch(snippet("mathematics"), memory, 1, 64, [uploaded, output, wide, I32(7)])
-    found = output.array
-    d = x.astype(np.float64)
-    np.testing.assert_allclose(found[:, 0], np.exp(d), rtol=3e-7)
-    np.testing.assert_allclose(found[:, 1], np.log(np.abs(d) + 0.5), rtol=3e-7, atol=1e-7)
-    np.testing.assert_array_equal(found[:, 2], np.sqrt(np.abs(x)))
-    np.testing.assert_array_equal(found[:, 3], x / np.float32(3))
-    tens = x * np.float32(10)
-    away = np.copysign(np.floor(np.abs(tens.astype(float)) + 0.5), tens)
-    np.testing.assert_array_equal(found[:, 4], away)
-    np.testing.assert_array_equal(found[:, 5], (d * d - d).astype(np.float32))
-    np.testing.assert_allclose(found[:, 6], np.fmod(x, np.float32(0.7)), atol=1e-6)
-    whole = np.floor(x) + np.ceil(x) + np.trunc(x) + np.rint(x)
-    np.testing.assert_array_equal(found[:, 7], whole)
-    squares = (x * x).astype(np.float64)
-    want = np.exp(d) / (1 + squares) + np.arange(64) // 7 + np.sqrt(np.abs(d) + 1)
-    np.testing.assert_allclose(wide.array, want, rtol=1e-6)
 
 
 def test_tiles_in_dynamic_shared_memory(snippet: GetKernel) -> None:

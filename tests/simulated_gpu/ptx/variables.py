@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Variables and parameters: their space, size, place and first value."""
+"""Parameters, and variables in shared memory: their sizes and places."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ SIZES = {
     "b128": 16,
 }
 DECLARATION = re.compile(
-    r"\.(?P<space>param|shared|local|global|const)\s+(?P<options>[^=]*?)"
-    r"(?P<name>[$%\w]+)\s*(?P<array>\[\d*\])?\s*(?:=\s*(?P<value>.*))?$",
+    r"\.(?P<space>param|shared)\s+(?P<options>.*?)(?P<name>[$%\w]+)\s*(?P<array>\[\d*\])?$",
     re.DOTALL,
 )
 ALIGN = re.compile(r"\.align\s+(\d+)")
@@ -23,14 +22,13 @@ ALIGN = re.compile(r"\.align\s+(\d+)")
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable of `size` bytes at byte `offset` of its space; `value` holds its first bytes."""
+    """A variable of `size` bytes at byte `offset` of its space."""
 
     name: str
     space: str
     size: int
     align: int
     offset: int = 0
-    value: bytes = b""
 
 
 def parse_variable(text: str) -> Variable:
@@ -42,22 +40,8 @@ def parse_variable(text: str) -> Variable:
     align = ALIGN.search(found["options"].partition(".ptr")[0])
     count = int(found["array"][1:-1] or "0") if found["array"] else 1
     return Variable(
-        found["name"],
-        found["space"],
-        SIZES[kind] * count,
-        int(align[1]) if align else SIZES[kind],
-        value=_bytes(found["value"], SIZES[kind]) if found["value"] else b"",
+        found["name"], found["space"], SIZES[kind] * count, int(align[1]) if align else SIZES[kind]
     )
-
-
-def _bytes(text: str, size: int) -> bytes:
-    numbers = []
-    for word in text.strip("{} ").split(","):
-        digits = word.strip()
-        hexadecimal = digits[:2] in ("0f", "0F", "0d", "0D")
-        numbers.append(int(digits[2:], 16) if hexadecimal else int(digits.rstrip("U"), 0))
-    mask = (1 << 8 * size) - 1
-    return b"".join((number & mask).to_bytes(size, "little") for number in numbers)
 
 
 def place(variable: Variable, variables: dict[str, Variable]) -> None:
