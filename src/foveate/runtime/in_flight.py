@@ -13,17 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from foveate.runtime.slot import Slot
+    from foveate.runtime.slots import Slots
 
 Taken = TypeVar("Taken")
 Result = TypeVar("Result")
 _logger = logging.getLogger(__name__)
-
-
-class Most:
-    """Largest number of images in flight, which becomes smaller where memory does not suffice."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
 
 
 class InFlight(Generic[Taken, Result]):
@@ -33,7 +27,7 @@ class InFlight(Generic[Taken, Result]):
         begin: Enqueues the work for an image.
         end: Waits for the work, and returns its result.
         drop: Waits for images whose results nobody collects.
-        most: Largest number of images in flight.
+        slots: The slots, which know the largest number of images in flight.
     """
 
     def __init__(
@@ -41,10 +35,10 @@ class InFlight(Generic[Taken, Result]):
         begin: Callable[[Taken], Slot],
         end: Callable[[Slot], Result],
         drop: Callable[[Iterable[Slot]], None],
-        most: Most,
+        slots: Slots,
     ) -> None:
         self._begin, self._end, self._drop = begin, end, drop
-        self._most = most
+        self._slots = slots
         self._flying: deque[Slot] = deque()
 
     def stream(self, take: Callable[[], Taken]) -> Iterator[Result]:
@@ -61,7 +55,7 @@ class InFlight(Generic[Taken, Result]):
                 except Exception:
                     yield from self._finish(0)
                     raise
-                yield from self._finish(self._most.count - 1)
+                yield from self._finish(self._slots.most_in_flight - 1)
             yield from self._finish(0)
         finally:
             self._drop(self._flying)
@@ -75,8 +69,8 @@ class InFlight(Generic[Taken, Result]):
                 count = len(self._flying)
                 if not count:
                     raise
-                if count < self._most.count:
-                    self._most.count = count
+                if count < self._slots.most_in_flight:
+                    self._slots.most_in_flight = count
                     _logger.warning("max_in_flight is now %d: %s", count, error.what)
                 yield self._end(self._flying.popleft())
             else:

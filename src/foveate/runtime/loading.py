@@ -126,23 +126,19 @@ def open_engines(
         BackendError: The backend does not work on this machine.
         OptionError: The backend does not run on this device.
     """
-    *others, last = device.backends if backend == "auto" else (backend,)
+    candidates = device.backends if backend == "auto" else (backend,)
     failures = []
-    for one in others:
+    for one in candidates:
         try:
             return _open_backend(bundle, device, one, threads)
         except BackendError as error:
+            if len(candidates) == 1:
+                raise
             failures.append(f"{one}: {error}")
-    try:
-        return _open_backend(bundle, device, last, threads)
-    except BackendError as error:
-        if not failures:
-            raise
-        failures.append(f"{last}: {error}")
-        raise BackendError(
-            f"no backend works on the device {device.name!r} ({'; '.join(failures)})",
-            remedy="make one of them work, or use the device 'cpu'",
-        ) from error
+    raise BackendError(
+        f"no backend works on the device {device.name!r} ({'; '.join(failures)})",
+        remedy="make one of them work, or use the device 'cpu'",
+    )
 
 
 def check_choice(kind: str, value: str, choices: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from foveate.images.reading import as_image
 from foveate.runtime.device_results import DeviceDetections, Occupied, device_detections_of
 from foveate.runtime.devices import CpuDevice
 from foveate.runtime.images import Image, is_sequence, iterate
-from foveate.runtime.in_flight import InFlight, Most
+from foveate.runtime.in_flight import InFlight
 from foveate.runtime.options import PipelineOptions
 from foveate.runtime.results import detections_of, findings_of, proposals_of
 from foveate.runtime.setup import Setup
@@ -90,7 +90,6 @@ class Pipeline:
                 score_threshold=self.options.score_threshold,
                 parallel_levels=self.options.parallel_levels,
             )
-            self._most_in_flight = Most(self.options.max_in_flight)
             self._slots = Slots(setup, self.options.max_in_flight)
         except BaseException:  # there is no pipeline that the caller could close
             self._release()
@@ -254,8 +253,9 @@ class Pipeline:
             self.check_usable()
             return self._end(slot, result_of)
 
-        begin, most = partial(self._begin, kind=kind), self._most_in_flight
-        return tiled.merged(InFlight(begin, end, self._drop, most).stream(take))
+        begin = partial(self._begin, kind=kind)
+        in_flight = InFlight(begin, end, self._drop, self._slots)
+        return tiled.merged(in_flight.stream(take))
 
     def _drop(self, flying: Iterable[Slot]) -> None:
         """Wait for images whose results nobody collects any longer, and ignore their errors."""

@@ -64,7 +64,7 @@ class Proposing:
         self._canvases = [setup.image_canvas("propose", level) for level in sizes.levels]
         outputs = setup.manifest.stages["propose"].outputs
         self._grids = {spec.name: self._allocate_grids(spec) for spec in outputs}
-        self._indices = setup.ints(k, 3)  # level, row and column of each window
+        self._indices = setup.device.allocate((k, 3), INT)  # level, row and column of each window
         side = setup.manifest.mask.size
         self.logits = setup.tensor(setup.output("refine", "logits"), k, side, side)
         others = len(sizes.levels) - 1 if setup.parallel_levels else 0

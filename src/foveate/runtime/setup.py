@@ -40,10 +40,6 @@ class Setup:
     score_threshold: float
     parallel_levels: bool = False
 
-    def ints(self, *shape: int) -> Buffer:
-        """Allocate int32 memory."""
-        return self.device.allocate(shape, INT)
-
     def tensor(self, spec: TensorSpec, *shape: int) -> Buffer:
         """Allocate memory for an input or output of an engine."""
         return self.device.allocate(shape, np.dtype(spec.dtype))

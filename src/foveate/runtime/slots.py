@@ -32,10 +32,13 @@ class Slots:
 
     Attributes:
         in_use: Number of slots that were started and not given back.
+        most_in_flight: Largest number of images of a stream in flight; it becomes smaller where memory
+            does not suffice.
     """
 
     def __init__(self, setup: Setup, most: int) -> None:
         self.in_use = 0
+        self.most_in_flight = most
         self._setup = setup
         self._is_cpu = setup.device.name == "cpu"
         self._most = most if self._is_cpu else max(most, _MOST_SPARE)
