@@ -91,22 +91,19 @@ def read_checks(path: Path, ending: str) -> list[Check]:
 
 
 def _run(name: str, check: Callable[[], Outcome]) -> Check:
-    started = time.monotonic()
-
-    def ended(status: Status, reason: str = "") -> Check:
-        seconds = round(time.monotonic() - started, 3)
-        return Check(name=name, status=status, seconds=seconds, reason=reason)
-
+    started, outcome = time.monotonic(), Outcome()
+    status: Status = "failed"
     try:
-        outcome = check()
+        outcome, status, reason = check(), "passed", ""
     except (NotTriedError, NoPlanError) as error:  # a bundle may have no plan for this size
-        return ended("not tried", str(error))
+        status, reason = "not tried", str(error)
     except (WrongResultError, FoveateError) as error:
-        return ended("failed", str(error))
+        reason = str(error)
     except Exception as error:  # noqa: BLE001 - the report shows every error
         traceback.print_exc()
-        return ended("failed", f"{type(error).__name__}: {error}")
-    return Check(**{**asdict(ended("passed")), **asdict(outcome)})
+        reason = f"{type(error).__name__}: {error}"
+    seconds = round(time.monotonic() - started, 3)
+    return Check(name=name, status=status, seconds=seconds, reason=reason, **asdict(outcome))
 
 
 def _write(file: TextIO, line: dict[str, Any]) -> None:

@@ -60,10 +60,7 @@ def open_output(path: Path) -> Iterator[BinaryIO]:
         with io.BufferedWriter(_Raw(handle, path)) as stream:
             yield stream
         return
-    with _reported(path):
-        place = Path(os.path.realpath(path))
-        _check_access(place)
-        place.parent.mkdir(parents=True, exist_ok=True)
+    place = _prepared(path)
     with _scratch(place, _new_file) as (scratch, handle):
         with io.BufferedWriter(_Raw(os.dup(handle), path)) as stream:
             yield stream
@@ -82,10 +79,7 @@ def output_path(target: Path) -> Iterator[Path]:
     Raises:
         InputError: The file cannot be written; an existing file is unchanged.
     """
-    with _reported(target):
-        place = Path(os.path.realpath(target))
-        _check_access(place)
-        place.parent.mkdir(parents=True, exist_ok=True)
+    place = _prepared(target)
     with _scratch(place, _new_folder) as (folder, _):
         yield folder / place.name
         with _reported(target):
@@ -165,6 +159,15 @@ class _Raw(io.FileIO):
     def write(self, data: "ReadableBuffer", /) -> int:
         with _reported(self._path):
             return super().write(data)
+
+
+def _prepared(path: Path) -> Path:
+    """Return the real path of a file to write, whose directory is created if it is missing."""
+    with _reported(path):
+        place = Path(os.path.realpath(path))
+        _check_access(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
 
 
 @contextmanager
