@@ -11,8 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from compose import Entry, assign_backgrounds, assign_cutouts
-from compose.families import group, hash_image, is_alike, name_stem
-from compose.split import TRAINING, VALIDATION, split_families
+from compose.families import (
+    TRAINING,
+    VALIDATION,
+    group,
+    hash_image,
+    is_alike,
+    name_stem,
+    split_families,
+)
 from foveate.errors import DataError
 
 
@@ -77,7 +84,7 @@ def test_mirrored_and_numbered_cutouts_land_in_one_family_and_split(tmp_path: Pa
     write(tmp_path / "flipped.png", np.ascontiguousarray(draw_noise(0)[:, ::-1]))
     write(tmp_path / "thingbword-2.png", draw_noise(50))
     entries = [Entry(path=file.name, class_name="thing") for file in sorted(tmp_path.glob("*.png"))]
-    filled = {entry.path: entry for entry in assign_cutouts(entries, tmp_path, share=0.5)}
+    filled = {entry.path: entry for entry in assign_cutouts(entries, tmp_path)}
     assert len({entry.family for entry in filled.values()}) == 8
     for one, other in (("flipped.png", "thingaword.png"), ("thingbword.png", "thingbword-2.png")):
         assert filled[one].family == filled[other].family
@@ -100,7 +107,7 @@ def test_near_identical_backgrounds_land_in_one_family(tmp_path: Path) -> None:
 def test_families_are_dealt_out_whole_and_in_the_wanted_share() -> None:
     classes = ["a"] * 40 + ["b"] * 12
     families = [f"a{number // 2}" for number in range(40)] + [f"b{n}" for n in range(12)]
-    splits = split_families(classes, families, share=0.25, min_members=5, min_families=3)
+    splits = split_families(classes, families, min_members=5, min_families=3)
     by_family = dict(zip(families, splits, strict=True))
     assert [by_family[family] for family in families] == splits
     held = [split == VALIDATION for split in splits]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets for instance segmentation, composed of cut-outs and backgrounds."""
 
-from compose.assign import assign_backgrounds, assign_cutouts
 from compose.dataset import write_dataset
+from compose.families import assign_backgrounds, assign_cutouts
 from compose.library import Library, load_library
 from compose.lists import Entry, find_backgrounds, find_cutouts, read_list, write_list
 from compose.options import (

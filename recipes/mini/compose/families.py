@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Families: images that show the same thing.
+"""Families, which are images that show the same thing, and their split into training and validation.
 
 Two images are of one family when
 
@@ -14,12 +14,28 @@ families, not images.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Sequence
-from pathlib import PurePosixPath
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from compose.library import load_background, load_cutout
+from compose.lists import Entry
+from foveate.errors import DataError
+
+TRAINING = "train"
+VALIDATION = "validation"
+_SHARE = 0.25  # of the families of each class, for validation
+_BIG = 0.35  # share of its class from which on a family goes to validation last of all
+_SALT = (
+    "mini"  # hashed with each name; with it, the recipe's families are in both splits of a class
+)
 
 # Words that tell variants, poses and states of one thing apart.
 _VARIANTS = frozenset(
@@ -103,20 +119,122 @@ def group(
             index = leader[index]
         return index
 
-    for one, other in _kin(stems, hashes):
-        leader[find(one)] = find(other)
+    seen: dict[Hashable, int] = {}
+    for index, stem in enumerate(stems):
+        alike = [one for one in range(index) if is_alike(hashes[one], hashes[index])]
+        for other in (seen.setdefault(stem, index), *alike):
+            leader[find(index)] = find(other)
     first: dict[int, str] = {}
     for index in sorted(range(len(names)), key=lambda index: names[index]):
         first.setdefault(find(index), names[index])
     return [first[find(index)] for index in range(len(names))]
 
 
-def _kin(
-    stems: Sequence[Hashable], hashes: Sequence[NDArray[np.bool_]]
-) -> Iterable[tuple[int, int]]:
-    seen: dict[Hashable, int] = {}
-    for index, stem in enumerate(stems):
-        yield index, seen.setdefault(stem, index)
-        yield from (
-            (index, earlier) for earlier in range(index) if is_alike(hashes[earlier], hashes[index])
-        )
+def split_families(
+    classes: Sequence[str], families: Sequence[str], *, min_members: int = 0, min_families: int = 1
+) -> list[str]:
+    """Assign families to training or validation, class by class.
+
+    Families are taken in the order of a hash of their names, which is arbitrary but does not change
+    when other families come or go; those that are a big part of their class come last. One goes to
+    validation as long as its class has too few families, or too few members, there.
+
+    Args:
+        classes: Class of each member.
+        families: Family of each member; a family may span classes.
+        min_members: Members of each class that validation gets at least.
+        min_families: Families of each class that validation gets at least.
+
+    Returns:
+        `TRAINING` or `VALIDATION` for each member.
+
+    Raises:
+        DataError: A class is too small to leave a family for training.
+    """
+    members: dict[str, Counter[str]] = {}
+    for name, family in zip(classes, families, strict=True):
+        members.setdefault(family, Counter())[name] += 1
+    order = sorted(members, key=lambda family: sha256((_SALT + family).encode()).hexdigest())
+    chosen: set[str] = set()
+    for name in sorted(set(classes)):
+        counts = {family: members[family][name] for family in order if name in members[family]}
+        big = _BIG * sum(counts.values())
+        wanted = max(min_families, round(_SHARE * len(counts)))
+        for family in sorted(counts, key=lambda family: counts[family] > big):
+            held = [count for other, count in counts.items() if other in chosen]
+            if len(held) >= wanted and sum(held) >= min_members:
+                break
+            chosen.add(family)
+        held = [count for other, count in counts.items() if other in chosen]
+        if sum(held) < min_members or len(held) == len(counts):
+            raise DataError(
+                f"class {name!r} has {len(counts)} families of similar images, too few to leave one "
+                f"for training and {max(1, min_members)} members for validation",
+                remedy="merge it with another class or leave it out",
+            )
+    return [VALIDATION if family in chosen else TRAINING for family in families]
+
+
+def assign_cutouts(
+    entries: Iterable[Entry], root: Path, *, min_members: int = 0, min_families: int = 1
+) -> list[Entry]:
+    """Assign families and splits to cut-outs: equal stems in a class, or similar looks.
+
+    Args:
+        entries: With their classes; families and splits that they have are ignored.
+        root: Root of their paths.
+        min_members: See `split_families`.
+        min_families: Likewise.
+
+    Returns:
+        The entries, sorted by class, package and path.
+    """
+    entries = _sorted(entries)
+    families = group(
+        [f"{entry.class_name}/{name_stem(entry.path)}" for entry in entries],
+        [(entry.class_name, name_stem(entry.path)) for entry in entries],
+        _hashes(entries, lambda entry: load_cutout(entry, root).image),
+    )
+    return _filled(entries, families, min_members, min_families)
+
+
+def assign_backgrounds(entries: Iterable[Entry], root: Path) -> list[Entry]:
+    """Assign families and splits to backgrounds: equal stems in a package, or similar looks.
+
+    Args:
+        entries: Entries as for `assign_cutouts`, with kinds instead of classes.
+        root: Root of their paths.
+    """
+    entries = _sorted(entries)
+    families = group(
+        ["/".join(filter(None, (entry.package, entry.path))) for entry in entries],
+        [_background_stem(entry) for entry in entries],
+        _hashes(entries, lambda entry: load_background(entry, root).image),
+    )
+    return _filled(entries, families, 0, 1)
+
+
+def _background_stem(entry: Entry) -> tuple[str, str]:
+    """Return the stem: Plasma has a directory per wallpaper; elsewhere the name decides."""
+    folder, _, rest = entry.path.partition("/contents/")
+    return (entry.package, folder) if rest else (entry.package, name_stem(entry.path))
+
+
+def _sorted(entries: Iterable[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda entry: (entry.class_name, entry.package, entry.path))
+
+
+def _hashes(
+    entries: Sequence[Entry], decode: Callable[[Entry], NDArray[np.uint8]]
+) -> list[NDArray[np.bool_]]:
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda entry: hash_image(decode(entry)), entries))
+
+
+def _filled(
+    entries: Sequence[Entry], families: Sequence[str], min_members: int, min_families: int
+) -> list[Entry]:
+    classes = [entry.class_name for entry in entries]
+    splits = split_families(classes, families, min_members=min_members, min_families=min_families)
+    filled = zip(entries, families, splits, strict=True)
+    return [replace(entry, family=family, split=split) for entry, family, split in filled]

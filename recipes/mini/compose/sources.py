@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compose.assign import assign_backgrounds, assign_cutouts
+from compose.families import assign_backgrounds, assign_cutouts
 from compose.library import Library, load_library
 from compose.lists import Entry, find_backgrounds, find_cutouts, read_list
 from compose.options import ComposeOptions, options_from_json, options_to_json
