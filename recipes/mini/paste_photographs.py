@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from compose import PasteOptions, Photographs, Relabeled, write_dataset
+from compose.dataset import check_new
 from foveate.cli._console import print_line, show_progress
 from foveate.datasets import CocoDataset, find_parts
 from foveate.datasets.splits import without_broken_images
@@ -99,18 +100,6 @@ def _usable(dataset: CocoDataset, part: str) -> CocoDataset:
         return without_broken_images(dataset, f"{part} photographs", progress)
 
 
-def check_new(output: Path) -> None:
-    """Check that an output does not exist yet and can be written.
-
-    Raises:
-        DataError: It exists.
-        InputError: It cannot be written.
-    """
-    if output.exists():
-        raise DataError("the output exists", file=output, remedy="delete it or name another one")
-    check_writable(output)
-
-
 def _at_least(least: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if (value := int(text)) < least:
@@ -135,6 +124,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         check_new(arguments.output)
+        check_writable(arguments.output)
         parts = Parts.open(arguments.folder, arguments.seed)
         parts.write(arguments.output, arguments.images, arguments.workers)
     except FoveateError as error:

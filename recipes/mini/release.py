@@ -20,6 +20,7 @@ from pathlib import Path
 from reliability import diagram, reliability
 
 import foveate
+from foveate.bundle import Manifest
 from foveate.datasets import CocoDataset
 from foveate.evaluation import Estimate, GroundTruth, evaluate
 from foveate.export.bundle_export import ExportOptions, export_bundle
@@ -47,12 +48,8 @@ def main() -> None:
             ("voc", "voc4"),
         )
     }
-    measured = {
-        f"proposals_{name}": _measure(cascade, truths[name], "proposals")
-        for name in ("composed", "photographs", "voc")
-    }
-    for name in ("named", "photographs"):
-        measured[f"detections_{name}"] = _measure(cascade, truths[name], "detections")
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest, measured = _measure(cascade, truths, Path(scratch) / "bundle")
     bins = reliability(cascade, CocoDataset(arguments.data / "photographs/validation"))
     accuracy = {
         name: {
@@ -62,7 +59,7 @@ def main() -> None:
         }
         for name, figures in measured.items()
     }
-    card = _card(cascade, measured, truths, diagram(bins))
+    card = _card(cascade, manifest, measured, truths, diagram(bins))
     options = ExportOptions(accuracy=accuracy)
     bundle = export_bundle(
         cascade,
@@ -75,36 +72,42 @@ def main() -> None:
     print(f"{sum(file.size for file in bundle.manifest.files.values()) / 1e6:.2f} MB in all")
 
 
-def _measure(cascade: Cascade, truth: GroundTruth, task: str) -> Figures:
-    with tempfile.TemporaryDirectory() as scratch:
-        bundle = export_bundle(cascade, Path(scratch) / "bundle")
-        pipeline = foveate.load(bundle.root, options=foveate.PipelineOptions(score_threshold=0.0))
-        report = evaluate(
-            pipeline, truth, task="proposals" if task == "proposals" else "detections"
-        )
-    return report.figures
+def _measure(
+    cascade: Cascade, truths: dict[str, GroundTruth], folder: Path
+) -> tuple[Manifest, dict[str, Figures]]:
+    """Return the manifest of a bundle of the networks, and its figures by task and data set."""
+    bundle = export_bundle(cascade, folder)
+    options = foveate.PipelineOptions(score_threshold=0.0)
+    with foveate.load(bundle.root, options=options) as pipeline:
+        measured = {
+            f"proposals_{name}": evaluate(pipeline, truths[name], task="proposals").figures
+            for name in ("composed", "photographs", "voc")
+        }
+        for name in ("named", "photographs"):
+            report = evaluate(pipeline, truths[name], task="detections")
+            measured[f"detections_{name}"] = report.figures
+    return bundle.manifest, measured
 
 
 def _card(
     cascade: Cascade,
+    manifest: Manifest,
     measured: dict[str, Figures],
     truths: dict[str, GroundTruth],
     diagram_rows: str,
 ) -> str:
     cutouts, named = _splits("cutouts.csv"), _splits("named_cutouts.csv")
     backgrounds = _splits("backgrounds.csv")
-    with tempfile.TemporaryDirectory() as scratch:
-        files = export_bundle(cascade, Path(scratch) / "bundle").manifest
     training = cascade.info.training
     return (
         (HERE / "model_card.md")
         .read_text(encoding="utf-8")
         .format(
             parameters=_parameters(cascade) / 1e6,
-            megabytes=sum(file.size for file in files.files.values()) / 1e6,
+            megabytes=sum(file.size for file in manifest.files.values()) / 1e6,
             classes=", ".join(cascade.info.class_names),
             trained="; ".join(f"{name}: {value}" for name, value in training.items()),
-            weights=files.provenance["weights_sha256"],
+            weights=manifest.provenance["weights_sha256"],
             class_rows="\n".join(_class_rows(cascade, measured)),
             diagram=diagram_rows,
             train_cutouts=cutouts["train"],

@@ -22,8 +22,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
+from compose.dataset import mask_fields
 from compose.options import training_options
 from compose.photometric import finish
 
@@ -177,21 +177,9 @@ def _annotate(content: dict[str, Any], name: str, masks: list[NDArray[np.bool_]]
     image_id = len(content["images"]) + 1
     content["images"].append({"id": image_id, "file_name": name, "width": width, "height": height})
     for mask in masks:
-        code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-        content["annotations"].append(
-            {
-                "id": len(content["annotations"]) + 1,
-                "image_id": image_id,
-                "category_id": 1,
-                "segmentation": {
-                    "size": list(code["size"]),
-                    "counts": code["counts"].decode("ascii"),
-                },
-                "area": int(coco_mask.area(code)),
-                "bbox": [float(number) for number in coco_mask.toBbox(code)],
-                "iscrowd": 0,
-            }
-        )
+        number = len(content["annotations"]) + 1
+        entry = {"id": number, "image_id": image_id, "category_id": 1, **mask_fields(mask)}
+        content["annotations"].append({**entry, "iscrowd": 0})
 
 
 if __name__ == "__main__":

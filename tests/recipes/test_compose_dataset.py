@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -20,12 +20,11 @@ from compose import (
     Composition,
     FixedSet,
     Sources,
-    options_from_json,
-    options_to_json,
     training_options,
     validation_options,
     write_dataset,
 )
+from compose.options import options_from_json
 from compose_dataset import command
 from foveate.errors import DataError, OptionError
 from foveate.system.regular_files import file_digest
@@ -202,7 +201,7 @@ def test_a_missing_folder_is_named(sources: Sources, tmp_path: Path) -> None:
 
 def test_options_survive_json() -> None:
     for options in (training_options(), validation_options()):
-        text = json.dumps(options_to_json(options))
+        text = json.dumps(asdict(options))
         assert options_from_json(json.loads(text)) == options
 
 

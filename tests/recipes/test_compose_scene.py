@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from compose import (
     ComposeOptions,
+    Composition,
     Entry,
     Library,
-    compose_scene,
     training_options,
     validation_options,
 )
@@ -66,9 +66,9 @@ def small(options: ComposeOptions) -> ComposeOptions:
 
 @pytest.mark.parametrize("options", [training_options(), validation_options()])
 def test_same_seed_and_index_give_the_same_bits(library: Library, options: ComposeOptions) -> None:
-    compose_scene(library, small(options), seed=5, index=0)
-    first = compose_scene(library, small(options), seed=5, index=7)
-    again = compose_scene(library, small(options), seed=5, index=7)
+    Composition(library=library, options=small(options), seed=5).scene(0)
+    first = Composition(library=library, options=small(options), seed=5).scene(7)
+    again = Composition(library=library, options=small(options), seed=5).scene(7)
     assert np.array_equal(first.image, again.image)
     assert len(first.objects) == len(again.objects)
     for one, other in zip(first.objects, again.objects, strict=True):
@@ -79,8 +79,8 @@ def test_same_seed_and_index_give_the_same_bits(library: Library, options: Compo
 @pytest.mark.parametrize(("seed", "index"), [(5, 8), (6, 7)])
 def test_another_seed_or_index_gives_another_image(library: Library, seed: int, index: int) -> None:
     options = replace(small(training_options()), sizes=SMALL[:1])
-    first = compose_scene(library, options, seed=5, index=7)
-    other = compose_scene(library, options, seed=seed, index=index)
+    first = Composition(library=library, options=options, seed=5).scene(7)
+    other = Composition(library=library, options=options, seed=seed).scene(index)
     assert not np.array_equal(first.image, other.image)
 
 
@@ -93,7 +93,7 @@ def test_masks_are_disjoint_and_large_enough(seed: int, rough: bool) -> None:
         cutouts=(((draw_cutout(0),),), ((draw_cutout(1), draw_cutout(2)),)),
         backgrounds=(((draw_background(0),),),),
     )
-    scene = compose_scene(library, options, seed=seed, index=0)
+    scene = Composition(library=library, options=options, seed=seed).scene(0)
     height, width = scene.image.shape[:2]
     assert (width, height) in SMALL
     assert scene.image.dtype == np.uint8
@@ -180,4 +180,4 @@ def test_too_many_objects_for_an_image_are_an_error(library: Library) -> None:
         objects=ObjectOptions(count=(6, 6), larger_side=(30, 30), min_visible_area=500),
     )
     with pytest.raises(DataError, match=r"placed \d of at least 6 objects.*ask for fewer"):
-        compose_scene(library, options, seed=0, index=0)
+        Composition(library=library, options=options, seed=0).scene(0)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from compose.scene import Placed, Scene
@@ -68,38 +69,33 @@ def write_dataset(
             "expected at least 1 image and no negative number of workers, found "
             f"{images} images, {workers} workers"
         )
-    if output.exists():
-        raise DataError("the output exists", file=output, remedy="delete it or name another one")
+    check_new(output)
     with new_folder(output, overwrite=False) as folder:
         (folder / "images").mkdir()
         task = partial(_write_image, folder)
-        annotations = _Annotations(scenes)
+        records: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
         with _mapper(scenes, workers) as mapping:
             for done, (record, objects) in enumerate(mapping(task, range(images)), start=1):
-                annotations.add(record, objects)
+                records.append(record)
+                for item in objects:
+                    annotations.append({**item, "id": len(annotations) + 1})
                 if progress is not None:
                     progress(done, images)
-        text = json.dumps(annotations.content, separators=(",", ":"))
+        content = {
+            "info": {"description": "composed by the recipe of mini", **scenes.info},
+            "categories": categories(scenes.class_names),
+            "images": records,
+            "annotations": annotations,
+        }
+        text = json.dumps(content, separators=(",", ":"))
         (folder / "annotations.json").write_text(text, encoding="utf-8")
 
 
-class _Annotations:
-    """COCO's document, growing image by image."""
-
-    def __init__(self, scenes: Scenes) -> None:
-        self.content: dict[str, Any] = {
-            "info": {"description": "composed by the recipe of mini", **scenes.info},
-            "categories": categories(scenes.class_names),
-            "images": [],
-            "annotations": [],
-        }
-
-    def add(self, record: dict[str, Any], objects: list[dict[str, Any]]) -> None:
-        """Add the entries of an image; annotations are numbered here, from 1."""
-        self.content["images"].append(record)
-        for item in objects:
-            item["id"] = len(self.content["annotations"]) + 1
-            self.content["annotations"].append(item)
+def check_new(output: Path) -> None:
+    """Check that an output does not exist yet."""
+    if output.exists():
+        raise DataError("the output exists", file=output, remedy="delete it or name another one")
 
 
 def categories(class_names: Sequence[str]) -> list[dict[str, Any]]:
@@ -145,7 +141,7 @@ def _write_image(folder: Path, index: int) -> _Result:
 
 
 def annotate(scene: Scene, *, image_id: int, file_name: str) -> _Result:
-    """COCO's entries for an image: its `images` item, and its `annotations` without ids.
+    """Return COCO's entries for an image: its `images` item, and its `annotations` without ids.
 
     Masks are run-length encoded; boxes are (x, y, width, height), tight about the mask.
     """
@@ -161,15 +157,27 @@ def annotate(scene: Scene, *, image_id: int, file_name: str) -> _Result:
 
 
 def _annotation(placed: Placed, image_id: int) -> dict[str, Any]:
-    code = coco_mask.encode(np.asfortranarray(placed.mask, dtype=np.uint8))
     entry = placed.entry
     return {
         "image_id": image_id,
         "category_id": placed.category_id,
-        "segmentation": {"size": list(code["size"]), "counts": code["counts"].decode("ascii")},
-        "area": int(coco_mask.area(code)),
-        "bbox": [float(number) for number in coco_mask.toBbox(code)],
+        **mask_fields(placed.mask),
         "iscrowd": int(placed.crowd),
         "cutout": entry.path,
         "family": entry.family or entry.path,
     }
+
+
+def mask_fields(mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return the fields of COCO's annotation that follow from a (H, W) mask."""
+    code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {
+        "segmentation": segmentation(code),
+        "area": int(coco_mask.area(code)),
+        "bbox": [float(number) for number in coco_mask.toBbox(code)],
+    }
+
+
+def segmentation(code: dict[str, Any]) -> dict[str, Any]:
+    """Return a run-length code in the form of JSON."""
+    return {"size": list(code["size"]), "counts": code["counts"].decode("ascii")}

@@ -159,8 +159,7 @@ def load_library(
     backgrounds: Sequence[Entry],
     background_root: Path,
     *,
-    class_names: Sequence[str] = (),
-    threads: int = 2,
+    class_names: Sequence[str],
 ) -> Library:
     """Decode everything.
 
@@ -169,24 +168,18 @@ def load_library(
         cutout_root: Root of the paths of cut-outs.
         backgrounds: At least one.
         background_root: Root of the paths of backgrounds.
-        class_names: Class names in the order of category ids; by default those of `cutouts`.
-        threads: Number of files that are decoded at a time.
+        class_names: Class names in the order of category ids.
 
     Raises:
-        DataError: A file cannot be used, or there is no background or cut-out.
+        DataError: A file cannot be used.
     """
-    for entries, what in ((cutouts, "cut-outs"), (backgrounds, "backgrounds")):
-        if not entries:
-            raise DataError(f"no {what} given", remedy="name a directory or list that holds some")
-    names = tuple(class_names) or tuple(sorted({entry.class_name for entry in cutouts}))
-
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(2) as pool:
         things = list(pool.map(lambda entry: load_cutout(entry, cutout_root), cutouts))
         scenes = list(pool.map(lambda entry: load_background(entry, background_root), backgrounds))
     kinds = sorted({entry.class_name for entry in backgrounds})
     return Library(
-        class_names=names,
-        cutouts=tuple(_families(name, things) for name in names),
+        class_names=tuple(class_names),
+        cutouts=tuple(_families(name, things) for name in class_names),
         backgrounds=tuple(_families(kind, scenes) for kind in kinds),
     )
 

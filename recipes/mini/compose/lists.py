@@ -99,15 +99,11 @@ def _images(root: Path, suffixes: frozenset[str]) -> list[Path]:
     return sorted(path for path in files if path.is_file())
 
 
-def read_list(file: Path, *, split: str = "") -> list[Entry]:
+def read_list(file: Path) -> list[Entry]:
     """Read a list as `write_list` writes it.
 
-    Args:
-        file: The list.
-        split: Keep only this one; empty keeps all.
-
     Raises:
-        DataError: The file cannot be read, lacks a column, or holds nothing of the split.
+        DataError: The file cannot be read, lacks a column, or has no entry.
     """
     try:
         with file.open(encoding="utf-8", newline="") as stream:
@@ -129,10 +125,9 @@ def read_list(file: Path, *, split: str = "") -> list[Entry]:
             package=row.get("package") or "",
         )
         for row in rows
-        if not split or row["split"] == split
     ]
     if not entries:
-        raise DataError(f"the list holds nothing of the split {split!r}", file=file)
+        raise DataError("the list has no entry", file=file)
     return entries
 
 

@@ -9,7 +9,7 @@ says something about the network rather than about the noise).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from foveate.errors import OptionError
@@ -245,13 +245,8 @@ def validation_options() -> ComposeOptions:
     )
 
 
-def options_to_json(options: ComposeOptions) -> dict[str, Any]:
-    """Return the options as nested plain dictionaries and lists."""
-    return asdict(options)
-
-
 def options_from_json(values: Mapping[str, Any]) -> ComposeOptions:
-    """Return the options of a result of `options_to_json`, read from JSON.
+    """Return options from nested dictionaries and lists, as JSON has them.
 
     Raises:
         OptionError: A name is unknown.
@@ -274,15 +269,10 @@ def options_from_json(values: Mapping[str, Any]) -> ComposeOptions:
             )
         return kind(
             **{
-                name: build(parts[name], value) if name in parts else _tuples(value)
+                name: build(parts[name], value) if name in parts else value
                 for name, value in found.items()
             }
         )
 
     result: ComposeOptions = build(ComposeOptions, values)
     return result
-
-
-def _tuples(value: Any) -> Any:
-    """JSON knows lists only; the options hold tuples."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -7,12 +7,16 @@ Ghiasi et al., "Simple Copy-Paste is a Strong Data Augmentation Method for Insta
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compose.dataset import categories, segmentation
 from compose.layer import Layer, draw_layer, lay_over, overlap
 from compose.library import Cutout
 from compose.lists import Entry
@@ -177,6 +181,65 @@ class Photographs:
         part = (slice(y, y + height + 1), slice(x, x + width + 1))
         rgba = np.dstack([self.dataset.image(number)[part], mask[part] * np.uint8(255)])
         return Cutout(entry=Entry(path=f"annotation/{table.ids[row]}"), image=rgba)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relabeled:
+    """Photographs with the classes of ``CLASS_NAMES``, such as those of a validation part.
+
+    Args:
+        dataset: Photographs and their objects.
+        category_ids: Category id, from 1, of each label of the data set.
+    """
+
+    dataset: CocoDataset
+    category_ids: tuple[int, ...]
+
+    @classmethod
+    def of(cls, dataset: CocoDataset) -> Relabeled:
+        """Return the photographs of a data set in COCO's layout.
+
+        Raises:
+            DataError: A category has none of COCO's supercategories.
+        """
+        return cls(dataset=dataset, category_ids=category_ids(dataset))
+
+    def write(self, output: Path) -> None:
+        """Write `annotations.json` and `images/` to a directory that does not exist yet.
+
+        The files of the images are copied. Boxes, areas, masks and crowds stay as annotated, and so
+        do images without objects; masks are run-length encoded.
+        """
+        table = self.dataset.annotations
+        for index, name in enumerate(table.files):
+            target = output / "images" / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.dataset.path(index), target)
+        content = {
+            "info": {"description": "relabeled by the recipe of mini"},
+            "categories": categories(CLASS_NAMES),
+            "images": [
+                {"id": int(number), "file_name": name, "width": int(width), "height": int(height)}
+                for number, name, (height, width) in zip(
+                    table.image_ids, table.files, table.sizes, strict=True
+                )
+            ],
+            "annotations": [self._annotation(row) for row in range(len(table))],
+        }
+        text = json.dumps(content, separators=(",", ":"))
+        (output / "annotations.json").write_text(text, encoding="utf-8")
+
+    def _annotation(self, row: int) -> dict[str, Any]:
+        table = self.dataset.annotations
+        return {
+            "id": int(table.ids[row]),
+            "image_id": int(table.image_ids[table.images[row]]),
+            "category_id": self.category_ids[int(table.labels[row])],
+            "segmentation": segmentation(table.rle(row)),
+            "area": float(table.areas[row]),
+            "bbox": table.boxes[row].tolist(),
+            "iscrowd": int(table.crowds[row]),
+        }
 
 
 def category_ids(dataset: CocoDataset) -> tuple[int, ...]:

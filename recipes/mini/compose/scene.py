@@ -7,7 +7,7 @@ over it later hide in the same sense.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from compose.layer import Layer, cast_shadow, draw_layer, lay_over, overlap
 from compose.library import Cutout, Library
 from compose.lists import Entry
-from compose.options import ComposeOptions, ObjectOptions, options_to_json
+from compose.options import ComposeOptions, ObjectOptions
 from compose.photometric import finish
 from compose.scenery import draw_background, draw_distractors
 from foveate.errors import DataError
@@ -135,43 +135,31 @@ class Composition:
     @property
     def info(self) -> dict[str, Any]:
         """What determines the images, apart from the library."""
-        return {"seed": self.seed, "options": options_to_json(self.options)}
+        return {"seed": self.seed, "options": asdict(self.options)}
 
     def scene(self, index: int) -> Scene:
-        """Compose an image."""
-        return compose_scene(self.library, self.options, seed=self.seed, index=index)
+        """Compose an image; the same index gives the same bits, whatever was composed before.
 
-
-def compose_scene(library: Library, options: ComposeOptions, *, seed: int, index: int) -> Scene:
-    """Compose one image.
-
-    The same library, options, seed and index give the same bits, whatever was composed before.
-
-    Args:
-        library: Cut-outs and backgrounds.
-        options: Settings of the composition.
-        seed: Seed of the data set.
-        index: Index of the image in it, from 0.
-
-    Raises:
-        DataError: The fewest objects asked for cannot be placed.
-    """
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
-    size = options.sizes[rng.integers(len(options.sizes))]
-    image, background = draw_background(library, size, options, rng)
-    canvas = _Canvas(image, options.objects)
-    distractors = draw_distractors(library, options, rng)
-    _scatter(canvas, [layer for layer, in_front in distractors if not in_front], rng)
-    _add_objects(canvas, library, options.objects, rng)
-    _scatter(canvas, [layer for layer, in_front in distractors if in_front], rng)
-    return Scene(
-        image=finish(canvas.image, options.finish, rng),
-        objects=tuple(
-            Placed(entry=cutout.entry, category_id=category_id, mask=canvas.owner == number)
-            for number, (cutout, category_id) in enumerate(canvas.things)
-        ),
-        background=background.entry,
-    )
+        Raises:
+            DataError: The fewest objects asked for cannot be placed.
+        """
+        library, options = self.library, self.options
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(index,)))
+        size = options.sizes[rng.integers(len(options.sizes))]
+        image, background = draw_background(library, size, options, rng)
+        canvas = _Canvas(image, options.objects)
+        distractors = draw_distractors(library, options, rng)
+        _scatter(canvas, [layer for layer, in_front in distractors if not in_front], rng)
+        _add_objects(canvas, library, options.objects, rng)
+        _scatter(canvas, [layer for layer, in_front in distractors if in_front], rng)
+        return Scene(
+            image=finish(canvas.image, options.finish, rng),
+            objects=tuple(
+                Placed(entry=cutout.entry, category_id=category_id, mask=canvas.owner == number)
+                for number, (cutout, category_id) in enumerate(canvas.things)
+            ),
+            background=background.entry,
+        )
 
 
 def _add_objects(

@@ -32,7 +32,7 @@ def draw_background(
     image = _crop(background, size, options.backgrounds, rng)
     if rng.uniform() < options.backgrounds.blend:
         other = _crop(_draw(library, rng), size, options.backgrounds, rng)
-        weight = wavy_mask(size, rng, softness=rng.uniform(0.005, 0.2))[..., None]
+        weight = _wavy_mask(size, rng, softness=rng.uniform(0.005, 0.2))[..., None]
         # At most half of the image: the first background remains what it is mainly made of.
         weight = 1 - weight if weight.mean() > 0.5 else weight
         image = image + weight * (other - image)
@@ -51,7 +51,7 @@ def _crop(
     options: BackgroundOptions,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """A random part of the image's aspect, resized to (width, height)."""
+    """Cut out a random part of the image's aspect, resized to (width, height)."""
     height, width = background.image.shape[:2]
     largest = min(width / size[0], height / size[1])
     scale = largest * rng.uniform(*options.crop)
@@ -65,21 +65,20 @@ def _crop(
     return blur(part.astype(np.float32), draw_sigma(options.blur, rng))
 
 
-def wavy_mask(
-    size: tuple[int, int], rng: np.random.Generator, *, softness: float, grid: int = 4
+def _wavy_mask(
+    size: tuple[int, int], rng: np.random.Generator, *, softness: float
 ) -> NDArray[np.float32]:
-    """A smooth random division of a rectangle into two.
+    """Draw a smooth random division of a rectangle into two.
 
     Args:
         size: (width, height) in pixels.
         rng: The only source of randomness.
         softness: Width of the transition, as a share of the range of the waves.
-        grid: Approximate number of waves along each side.
 
     Returns:
         (height, width) float32, 0..1.
     """
-    waves = rng.standard_normal((grid, grid)).astype(np.float32)
+    waves = rng.standard_normal((4, 4)).astype(np.float32)
     waves = resize(waves, size, growing=cv2.INTER_CUBIC)
     level = np.float32(rng.uniform(-0.3, 0.3))
     return np.asarray(((waves - level) / np.float32(softness) + 0.5).clip(0, 1), dtype=np.float32)
@@ -130,7 +129,7 @@ def _blob(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float
 
 
 def _polygon(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """A star-shaped polygon of 3 to 8 corners."""
+    """Draw a star-shaped polygon with 3 to 8 corners."""
     corners = int(rng.integers(3, 9))
     angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
     radius = rng.uniform(0.5, 0.95, corners)

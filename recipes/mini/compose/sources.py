@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from compose.families import assign_backgrounds, assign_cutouts
 from compose.library import Library, load_library
 from compose.lists import Entry, find_backgrounds, find_cutouts, read_list
-from compose.options import ComposeOptions, options_from_json, options_to_json
+from compose.options import ComposeOptions, options_from_json
 from foveate.errors import DataError
 from foveate.system.regular_files import file_digest
 
@@ -117,7 +117,7 @@ class FixedSet:
 
     def write(self, file: Path) -> None:
         """Write the file that `read` reads."""
-        values = vars(self) | {"options": options_to_json(self.options)}
+        values = vars(self) | {"options": asdict(self.options)}
         file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
     def check(self, sources: Sources) -> None:
