@@ -149,7 +149,12 @@ def _network_of(file: Path) -> str | None:
 
 
 def fingerprint(network: nn.Module, without: str | None = None) -> str:
-    """Return the first 12 digits of the SHA-256 of a network's weights.
+    """Return the first 12 digits of ``weights_digest``."""
+    return weights_digest(network, without)[:12]
+
+
+def weights_digest(network: nn.Module, without: str | None = None) -> str:
+    """Return the SHA-256, in hexadecimal, of a network's weights.
 
     Weights whose names begin with ``without`` are left out.
     """
@@ -158,7 +163,7 @@ def fingerprint(network: nn.Module, without: str | None = None) -> str:
         if without is None or not name.startswith(without):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

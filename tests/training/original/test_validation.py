@@ -130,10 +130,8 @@ def test_only_a_lower_loss_is_the_best_also_after_an_interruption() -> None:
         return ValidatedTraining(
             script,
             WindowSource(Masks(), None, score_share=0, seed=0),
+            options=TrainOptions(validate_every=1, validation_batches=1),
             indices=range(1),
-            batches=1,
-            seed=0,
-            every=1,
             steps=9,
             on_validation=lambda done, _, best: told.append((done, best)),
         )

@@ -19,7 +19,7 @@ import foveate
 from foveate.arrays import UInt8Array
 from foveate.bundle import Bundle
 from foveate.datasets import CocoDataset
-from foveate.errors import InputError
+from foveate.errors import InputError, OptionError
 from foveate.evaluation.legacy import LegacyOptions
 from foveate.models.deepmask import DeepMask
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
@@ -191,37 +191,34 @@ def region_options(name: str, network: MultiPathNet) -> RegionSamplerOptions:
 
 
 def open_proposals(
-    source: Path, dataset: CocoDataset, cache: Path, task: str, progress: Progress
+    source: Path, dataset: CocoDataset, cache: Path, task: str, progress: Progress, *, alone: bool
 ) -> ProposalTable:
     """Read the proposals of a data set from a file, or run a bundle that proposes them.
 
     The source is a file of COCO results, or a bundle, by its path or the name of a shipped one,
-    whose proposals are kept in the file ``cache``. ``progress`` is called with ``task`` and the
-    number of finished images.
+    whose proposals are kept in the file ``cache``; only a process that is ``alone`` runs it.
+    ``progress`` is called with ``task`` and the number of finished images.
 
     Raises:
         DataError: The file cannot be read.
         BundleError: The bundle cannot be opened.
+        OptionError: The bundle was not run yet, and there are several processes.
     """
     if source.suffix == ".json":
         return ProposalTable.read(source)
-    origin = proposals_origin(source, dataset)
+    files = Bundle.open(source).manifest.files
+    digests = sorted((name, file.sha256) for name, file in files.items())
+    origin = Origin(inputs={"the annotations or images": dataset.digest, "the bundle": digests})
     if not is_current(cache, origin):
+        if not alone:
+            raise OptionError(
+                "a bundle proposes in one process only, which may take hours",
+                remedy="start with one process until it trains, or pass a file of proposals",
+            )
         results = _propose(source, dataset, task, progress)
         write_file(cache, json.dumps(results).encode())
         stamp(cache, origin)
     return ProposalTable.read(cache)
-
-
-def proposals_origin(bundle: Path, dataset: CocoDataset) -> Origin:
-    """Return everything that the proposals of a bundle depend on.
-
-    Raises:
-        BundleError: The bundle cannot be opened.
-    """
-    files = Bundle.open(bundle).manifest.files
-    digests = sorted((name, file.sha256) for name, file in files.items())
-    return Origin(inputs={"the annotations or images": dataset.digest, "the bundle": digests})
 
 
 def _propose(

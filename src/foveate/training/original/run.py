@@ -24,11 +24,15 @@ from foveate.training.original.batches import (
     RegionSource,
     WindowSource,
     open_proposals,
-    proposals_origin,
     region_options,
     window_source,
 )
-from foveate.training.original.networks import detector_network, proposal_network
+from foveate.training.original.networks import (
+    PRETRAINED,
+    detector_network,
+    proposal_network,
+    start_trunk,
+)
 from foveate.training.original.objectives import (
     DeepMaskObjective,
     MultiPathNetObjective,
@@ -36,7 +40,6 @@ from foveate.training.original.objectives import (
 )
 from foveate.training.original.schedules import Schedule, published_schedule
 from foveate.training.original.train import Setup, TrainOptions, train
-from foveate.training.original.trunks import PRETRAINED, start_trunk
 from foveate.training.resume import Origin, check_replaceable, fingerprint, is_current, stamp
 from foveate.training.sampling import ProposalTable, RegionSampler, measure_statistics
 
@@ -286,13 +289,7 @@ def _proposals(
     progress: Progress,
 ) -> ProposalTable:
     cache = options.output / f"{name.replace(' ', '-')}.json"
-    alone = world.size == 1 or source.suffix == ".json"
-    if not alone and not is_current(cache, proposals_origin(source, images)):
-        raise OptionError(
-            "a bundle proposes in one process only, which may take hours",
-            remedy="start with one process until it trains, or pass a file of proposals",
-        )
-    return open_proposals(source, images, cache, name, progress)
+    return open_proposals(source, images, cache, name, progress, alone=world.size == 1)
 
 
 def _train(

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SGD as published: an optimizer per part, rates by epoch, mixed precision."""
 
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -137,13 +136,9 @@ class SgdTraining:
             optimizer.load_state_dict(state["optimizers"][name])
         self._scaler.load_state_dict(state["scaler"])
 
-    @contextlib.contextmanager
-    def _autocast(self) -> Iterator[None]:
-        if self.precision == "float32":
-            yield
-            return
-        with torch.autocast(self.world.device.type, _DTYPES[self.precision]):
-            yield
+    def _autocast(self) -> torch.autocast:
+        dtype = _DTYPES.get(self.precision)
+        return torch.autocast(self.world.device.type, dtype, enabled=dtype is not None)
 
     def _set_rates(self, index: int) -> None:
         rate = self.schedule.learning_rate(index)

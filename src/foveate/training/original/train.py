@@ -127,9 +127,19 @@ def train(
             progress=progress if world.is_main else no_progress,
             on_best=on_best if world.is_main else None,
         )
+        training: Trainable = work
+        if setup.held_out is not None:
+            training = ValidatedTraining(
+                work,
+                setup.held_out,
+                options=options,
+                indices=indices,
+                steps=steps,
+                on_validation=partial(monitor.validated, setup.name),
+            )
         with contextlib.closing(monitor):
             train_loop(
-                _with_validation(work, setup, options, indices, monitor),
+                training,
                 task=setup.name,
                 steps=steps,
                 resume=resume,
@@ -140,23 +150,6 @@ def train(
     objective.network.eval()
 
 
-def _with_validation(
-    work: SgdTraining, setup: Setup, options: TrainOptions, indices: range, monitor: Monitor
-) -> Trainable:
-    if setup.held_out is None:
-        return work
-    return ValidatedTraining(
-        work,
-        setup.held_out,
-        indices=indices,
-        batches=options.validation_batches,
-        seed=options.seed,
-        every=options.validate_every,
-        steps=setup.schedule.steps,
-        on_validation=lambda *found: monitor.validated(setup.name, *found),
-    )
-
-
 @dataclass
 class ValidatedTraining:
     """A training run that is measured on held-out batches: a ``foveate.training.loop.Trainable``.
@@ -165,23 +158,19 @@ class ValidatedTraining:
 
     Args:
         work: Training to measure.
-        source: Held-out samples.
+        held_out: Held-out samples.
+        options: When to measure, and on how many batches, which are the same every time.
         indices: Places in a batch that this process draws.
-        batches: Number of held-out batches, the same at every measurement.
-        seed: Seed of their draws.
-        every: Number of steps between two measurements; the last step is measured too.
         steps: Number of steps of the training.
         on_validation: Called with the number of finished steps, the losses by name, and whether
             their weighted sum is the lowest so far.
     """
 
     work: SgdTraining
-    source: Source
+    held_out: Source
     _: KW_ONLY
+    options: TrainOptions
     indices: range
-    batches: int
-    seed: int
-    every: int
     steps: int
     on_validation: Callable[[int, Mapping[str, float], bool], None]
     _drawn: list[Any] = field(default_factory=list, init=False)
@@ -191,19 +180,20 @@ class ValidatedTraining:
         """Run a step, and measure if it is due."""
         losses = self.work.step(index)
         done = index + 1
-        if done % self.every == 0 or done == self.steps:
-            found = self.work.measure(self._held_out())
+        if done % self.options.validate_every == 0 or done == self.steps:
+            found = self.work.measure(self._batches())
             best = found[OBJECTIVE] < self._lowest
             if best:
                 self._lowest = found[OBJECTIVE]
             self.on_validation(done, found, best)
         return losses
 
-    def _held_out(self) -> list[Any]:
+    def _batches(self) -> list[Any]:
         # Drawn once: the same samples at every measurement, and no draw without one.
         if not self._drawn:
-            draw = partial(draw_batch, self.source, self.indices, self.seed)
-            self._drawn = [draw(step).batch for step in range(self.batches)]
+            source, seed = self.held_out, self.options.seed
+            for step in range(self.options.validation_batches):
+                self._drawn.append(draw_batch(source, self.indices, seed, step).batch)
         return self._drawn
 
     def state_dict(self) -> dict[str, Any]:
