@@ -26,7 +26,7 @@ from tests.samples.datasets import (
     write,
 )
 
-from foveate.datasets import CocoDataset
+from foveate.datasets import CocoDataset, find_source
 from foveate.datasets.segmentations import check_code
 from foveate.errors import DataError
 from foveate.evaluation import GroundTruth
@@ -137,7 +137,7 @@ def test_images_and_annotations_lie_in_any_two_places_as_coco_has_them(tmp_path:
     write(tmp_path / "coco", content(annotation()), images="train2017")
     file = tmp_path / "instances_train2017.json"
     (tmp_path / "coco" / "annotations.json").rename(file)
-    dataset = CocoDataset(tmp_path / "coco" / "train2017", annotations=file)
+    dataset = CocoDataset(find_source(tmp_path / "coco" / "train2017", file))
     assert dataset.image(0).max() == 40
     truth = GroundTruth.open(tmp_path / "coco" / "train2017", annotations=file)
     assert truth.images[0].path == dataset.path(0)

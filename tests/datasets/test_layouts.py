@@ -176,7 +176,7 @@ def test_each_tools_layout_is_read_with_its_validation_part(
 ) -> None:
     make(tmp_path, validation=True)
     splits = find_splits(tmp_path)
-    assert splits.layout == layout
+    assert splits.train.layout == layout
     assert splits.train.class_names == NAMES
     assert splits.validation is not None
     assert (len(splits.train), len(splits.validation)) == (4, 2)
@@ -193,7 +193,7 @@ def test_each_tools_layout_is_read_without_a_validation_part(
 ) -> None:
     make(tmp_path, validation=False)
     splits = find_splits(tmp_path)
-    assert splits.layout == layout
+    assert splits.train.layout == layout
     assert splits.validation is None
     assert len(splits.train) == 4
     assert splits.train.image(3).shape == (*SIZE, 3)

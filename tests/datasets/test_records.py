@@ -22,7 +22,7 @@ from tests.samples.datasets import (
     write,
 )
 
-from foveate.datasets import CocoDataset, Reason, read_annotations
+from foveate.datasets import CocoDataset, Reason, find_source, read_annotations
 from foveate.datasets.segmentations import check_code
 from foveate.errors import DataError
 from foveate.evaluation import GroundTruth
@@ -354,7 +354,7 @@ def test_a_folder_without_any_of_the_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"none of the 2 annotated images.*1\.png.*put the images there"
     ):
-        CocoDataset(tmp_path / "elsewhere", annotations=tmp_path / "annotations.json")
+        CocoDataset(find_source(tmp_path / "elsewhere", tmp_path / "annotations.json"))
 
 
 def test_a_cut_off_image_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from cross_validate import Fold, join_parts, main, measure
 from tests.samples.outlined_photographs import write_photographs
 
 from foveate.bundle import Bundle
-from foveate.datasets import CocoDataset
+from foveate.datasets import CocoDataset, find_parts
 from foveate.export.to_onnx.bundle_weights import exact_cascade_from_bundle
 from foveate.models.checkpoint import save_checkpoint
 
@@ -33,7 +33,7 @@ def test_each_photograph_is_held_out_once_and_never_trained_on_then(tmp_path: Pa
 def test_parts_are_joined_with_all_their_images_and_objects(tmp_path: Path) -> None:
     folder = write_photographs(tmp_path / "coco", parts=("train",))
     whole = join_parts(folder, tmp_path / "whole")
-    part = CocoDataset(folder / "train2017", folder / "annotations" / "instances_train2017.json")
+    part = CocoDataset(find_parts(folder)["train"])
     assert whole.annotations.files == part.annotations.files
     np.testing.assert_array_equal(whole.annotations.boxes, part.annotations.boxes)
     np.testing.assert_array_equal(whole.image(0), part.image(0))

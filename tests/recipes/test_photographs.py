@@ -16,7 +16,7 @@ from tests.samples.outlined_photographs import CATEGORIES, write_photographs
 from compose import CLASS_NAMES, PasteOptions, Photographs
 from compose.dataset import annotate
 from compose.options import FinishOptions, ObjectOptions
-from foveate.datasets import CocoDataset
+from foveate.datasets import CocoDataset, find_parts
 from foveate.errors import DataError
 
 # pycocotools' own arrays lack the argument `copy` of NumPy 2.
@@ -44,8 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def photographs(folder: Path, options: PasteOptions = PLAIN, seed: int = 0) -> Photographs:
-    file = folder / "annotations" / "instances_train2017.json"
-    return Photographs.of(CocoDataset(folder / "train2017", file), options=options, seed=seed)
+    return Photographs.of(CocoDataset(find_parts(folder)["train"]), options=options, seed=seed)
 
 
 def edited(folder: Path, edit: Callable[[dict[str, Any]], object]) -> Path:

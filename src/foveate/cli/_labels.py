@@ -4,31 +4,19 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from foveate.cli._files import DocumentFile, check_folder, check_outputs
+from foveate.datasets.layouts import is_of
 from foveate.errors import InputError
 from foveate.labeling import CocoLabels, CvatLabels, LabeledObject, labelme_json
 from foveate.plain_text import counted
 from foveate.system.files import write_file
-from foveate.system.regular_files import open_regular
 
 _NAMED = 3  # files that a message names
-_HEAD = 1 << 16
-# What a file of each kind has in its first bytes.
-_MARKS = {
-    "labelme": re.compile(rb'"shapes"\s*:'),
-    "coco": re.compile(rb'"(images|annotations|categories|licenses)"\s*:'),
-    "cvat": re.compile(rb"<annotations\b"),
-}
-DOCUMENTS: dict[str, Callable[[Sequence[str]], CocoLabels | CvatLabels]] = {
-    "coco": CocoLabels,
-    "cvat": CvatLabels,
-}
 
 
 class LabelOutput(Protocol):
@@ -104,7 +92,7 @@ class LabelDocument:
 
     Args:
         images: Files of the images.
-        kind: Key of ``DOCUMENTS``.
+        kind: "coco" or "cvat".
         target: The file, or ``-`` for stdout.
         class_names: Names of the classes.
         overwrite: Whether an existing file of the same kind is replaced.
@@ -133,7 +121,7 @@ class LabelDocument:
         self.files, self.notes, self.problems = list(images), list[str](), list[InputError]()
         self._names = _names(images)
         self._target = target
-        self._document = DOCUMENTS[kind](class_names)
+        self._document = (CocoLabels if kind == "coco" else CvatLabels)(class_names)
         self._file = DocumentFile(target, self._document)
 
     def add(self, file: Path, height: int, width: int, objects: Sequence[LabeledObject]) -> None:
@@ -175,8 +163,7 @@ def _names(images: Sequence[Path]) -> dict[Path, str]:
 def _is_of(kind: str, path: Path) -> bool:
     """Return whether an existing file has annotations of a kind."""
     try:
-        with open_regular(path) as stream:
-            return bool(_MARKS[kind].search(stream.read(_HEAD)))
+        return is_of(path, kind)
     except OSError:
         return False
 

@@ -5,7 +5,7 @@
 
     find_splits(Path("data/mini")).train                     # any of LAYOUTS
     CocoDataset(Path("data/mini/train"))                     # one part
-    CocoDataset(Path("coco/train2017"), annotations=Path("coco/annotations/instances_train2017.json"))
+    CocoDataset(find_parts(Path("coco"))["train"])
 """
 
 from foveate.datasets.annotations import Annotations, Problems, Reason

@@ -42,14 +42,11 @@ class CocoDataset:
     """Images and their objects, of any number of classes; invalid records are left out and counted.
 
     Args:
-        directory: One part of a data set in any of ``LAYOUTS``, or a ``Source``; with
-            ``annotations``, the directory of the images.
-        annotations: File of the annotations, if it is not in ``directory``.
+        source: One part of a data set: its directory, in any of ``LAYOUTS``, or its ``Source``.
         masks: Whether objects that have a box and no mask are left out and counted. If not, only
             their labels and boxes may be read.
 
     Attributes:
-        directory: The argument, or the directory of the annotations.
         file: COCO file of the annotations, or directory of labelme's.
         layout: Name of the layout in ``LAYOUTS``.
         annotations: Objects, crowds among them, of all images whose file exists.
@@ -58,13 +55,9 @@ class CocoDataset:
         DataError: The annotations are missing or unreadable, or no image exists.
     """
 
-    def __init__(
-        self, directory: Path | Source, annotations: Path | None = None, *, masks: bool = True
-    ):
-        if isinstance(directory, Source):
-            source, self.directory = directory, directory.file.parent
-        else:
-            source, self.directory = find_source(directory, annotations), directory
+    def __init__(self, source: Path | Source, *, masks: bool = True):
+        if isinstance(source, Path):
+            source = find_source(source)
         self.file, self.layout = source.file, source.layout
         table = read_annotations(source.read(), file=self.file, strict=False, masks=masks)
         if not len(table) and (boxes := table.problems.counts[Reason.NO_MASK]):

@@ -27,8 +27,12 @@ LAYOUTS = (
 
 _NAMED = {"annotations.json": "Foveate", "_annotations.coco.json": "Roboflow (COCO)"}
 _PART = re.compile(r"(?:^|[^a-z])(train|val|test)(?:ing|id|idation)?(?![a-z])")
-_COCO = re.compile(rb'"(?:images|annotations|categories|licenses)"\s*:')
-_LABELME = re.compile(rb'"shapes"\s*:')
+# What a file of each kind has in its first bytes.
+MARKS = {
+    "coco": re.compile(rb'"(?:images|annotations|categories|licenses)"\s*:'),
+    "labelme": re.compile(rb'"shapes"\s*:'),
+    "cvat": re.compile(rb"<annotations\b"),
+}
 _HEAD = 1 << 16  # bytes at the start, in which both kinds have one of their field names
 
 
@@ -77,7 +81,7 @@ def find_parts(folder: Path) -> dict[str, Source]:
             or _gather(folder, ((p.name, s) for p in inside for s in _whole(p) if _part(p.name)))
             or _annotations(folder, "instances_*.json")
             or _annotations(folder, "*.json")
-            or _gather(folder, ((f.stem, _beside(f, "one file")) for f in _files(folder, _COCO)))
+            or _gather(folder, ((f.stem, _beside(f, "one file")) for f in _files(folder, "coco")))
             or _labelme(folder)
         )
     except OSError as error:
@@ -136,7 +140,7 @@ def _gather(folder: Path, named: Iterable[tuple[str, Source]]) -> dict[str, Sour
 def _whole(folder: Path) -> Sequence[Source]:
     """Return the sources of a directory that contains one part: one, or none."""
     parts = _named(folder)
-    parts = parts or {f.name: _beside(f, "one file") for f in _files(folder, _COCO)}
+    parts = parts or {f.name: _beside(f, "one file") for f in _files(folder, "coco")}
     return tuple((parts or _labelme(folder)).values())
 
 
@@ -151,7 +155,7 @@ def _annotations(folder: Path, pattern: str) -> dict[str, Source]:
     """Return the sources of a directory of annotations by COCO or CVAT, one file per part."""
     named = []
     for file in sorted((folder / "annotations").glob(pattern)):
-        if _COCO.search(_head(file)):
+        if is_of(file, "coco"):
             name = file.stem.removeprefix("instances_")
             layout = "COCO" if (folder / name).is_dir() else "CVAT (COCO 1.0)"
             places = (folder / name, folder / "images" / name)
@@ -160,7 +164,7 @@ def _annotations(folder: Path, pattern: str) -> dict[str, Source]:
 
 
 def _labelme(folder: Path) -> dict[str, Source]:
-    if _files(folder, _LABELME) or any(_files(p, _LABELME) for p in folder.glob("*/")):
+    if _files(folder, "labelme") or any(_files(p, "labelme") for p in folder.glob("*/")):
         return {"": _source("labelme", folder, folder)}
     return {}
 
@@ -177,16 +181,17 @@ def _source(layout: str, file: Path, *places: Path) -> Source:
     return Source(layout=layout, file=file, places=tuple(p for p in places if p.is_dir()))
 
 
-def _files(folder: Path, kind: re.Pattern[bytes]) -> list[Path]:
-    return [file for file in sorted(folder.glob("*.json")) if kind.search(_head(file))]
+def _files(folder: Path, kind: str) -> list[Path]:
+    return [file for file in sorted(folder.glob("*.json")) if is_of(file, kind)]
 
 
-def _head(file: Path) -> bytes:
-    """Return the first bytes of a regular file, as ASCII, even those of UTF-16."""
+def is_of(file: Path, kind: str) -> bool:
+    """Return whether a path is a regular file with annotations of a kind, a key of ``MARKS``."""
     if not file.is_file():
-        return b""
+        return False
     with file.open("rb") as stream:
-        return stream.read(_HEAD).replace(b"\0", b"")
+        head = stream.read(_HEAD).replace(b"\0", b"")  # as ASCII, even if it is UTF-16
+    return bool(MARKS[kind].search(head))
 
 
 _DRIVE = re.compile(r"^[A-Za-z]:|^[A-Za-z][A-Za-z0-9+.-]+:")  # of Windows, or of a URL

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from foveate.arrays import BoolArray
 from foveate.datasets.coco import CocoDataset
 from foveate.datasets.layouts import find_parts
 from foveate.errors import DataError
@@ -27,12 +28,10 @@ class Splits:
     Args:
         train: Training images, or all of a data set in one part.
         validation: Other images with the same classes; None if the data set has none.
-        layout: Name of the layout in ``LAYOUTS``.
     """
 
     train: CocoDataset
     validation: CocoDataset | None
-    layout: str
 
 
 def find_splits(folder: Path, *, masks: bool = True) -> Splits:
@@ -58,7 +57,7 @@ def find_splits(folder: Path, *, masks: bool = True) -> Splits:
     validation = CocoDataset(parts["val"], masks=masks) if "val" in parts else None
     if validation is not None:
         validation = validation.with_classes(train.class_names)
-    return Splits(train=train, validation=validation, layout=source.layout)
+    return Splits(train=train, validation=validation)
 
 
 def without_broken_images(dataset: CocoDataset, task: str, progress: Progress) -> CocoDataset:
@@ -120,12 +119,12 @@ def require_classes(datasets: Sequence[CocoDataset]) -> None:
         )
 
 
-def no_objects(dataset: CocoDataset, reasons: Mapping[str, int]) -> DataError:
+def no_objects(dataset: CocoDataset, reasons: Mapping[str, BoolArray]) -> DataError:
     """Return the error of a data set in which no object can be learned from.
 
-    ``reasons`` are numbers of objects, by their fault.
+    ``reasons`` are (N,) bool, whether each object has a fault, by the words for it.
     """
-    found = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+    found = ", ".join(f"{which.sum()} {fault}" for fault, which in reasons.items() if which.any())
     return DataError(
         f"there is no object to learn from: of {len(dataset.annotations)} annotated objects "
         f"{found or 'there is none'} (left out before: {dataset.problems.report()})",

@@ -12,16 +12,15 @@ without objects.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foveate.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from foveate.errors import OptionError
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _BEYOND = np.append(_RECALLS[1:], np.inf)
+DETECTIONS = 100  # of an image and class, COCO's number
 _CACHED = 100_000  # elements of an array, of which several fit in a processor's cache
 
 
@@ -119,7 +118,7 @@ def average_recall(
         right = (group.matched >= 0) & ~group.ignored & (group.ranks < len(rank_weights))
         of_ranks = rank_weights[np.minimum(group.ranks, len(rank_weights) - 1)]
         values = np.broadcast_to(of_ranks, right.shape)
-        found = _count(group.matched[right], weights.shape[1], values[right])
+        found = np.bincount(group.matched[right], values[right], minlength=weights.shape[1])
         total = weights[:, group.objects].sum(axis=1)
         recalls.append(_ratio(weights @ found / len(group.matched), total))
     return mean_over_groups(recalls, len(weights))
@@ -143,29 +142,27 @@ def area_rank_weights(most: int) -> Float64Array:
     return area
 
 
-def average_precisions(weights: Float64Array, group: Group, most: int = 100) -> Float64Array:
+def average_precisions(weights: Float64Array, group: Group) -> Float64Array:
     """Compute COCO's average precision of a group at each threshold: (R, T)."""
     # A few replicates at a time, so that intermediate results stay in the processor's cache.
     rows = max(1, _CACHED // max(1, group.matched.shape[1]))
-    return np.concatenate(
-        [_precisions(weights[i : i + rows], group, most) for i in range(0, len(weights), rows)]
-    )
+    parts = []
+    for first in range(0, len(weights), rows):
+        some = weights[first : first + rows]
+        total = some[:, group.objects].sum(axis=1)
+        depth = range(len(group.matched))
+        parts.append(np.stack([_precision(some, group, t, total) for t in depth], axis=1))
+    return np.concatenate(parts)
 
 
-def _precisions(weights: Float64Array, group: Group, most: int) -> Float64Array:
-    total = weights[:, group.objects].sum(axis=1)
-    depth = range(len(group.matched))
-    return np.stack([_interpolated_precision(weights, group, t, total, most) for t in depth], 1)
-
-
-def _interpolated_precision(
-    weights: Float64Array, group: Group, threshold: int, total: Float64Array, most: int
+def _precision(
+    weights: Float64Array, group: Group, threshold: int, total: Float64Array
 ) -> Float64Array:
     """Compute the area under the interpolated precision-recall curve at one threshold: (R,)."""
     # Only the points of right results matter: between two of them precision falls, and
     # interpolation takes the best precision at this recall or a higher one. There, the number of
     # wrong results so far is the same in every replicate.
-    kept = ~group.ignored[threshold] & (group.ranks < most)
+    kept = ~group.ignored[threshold] & (group.ranks < DETECTIONS)
     matched = group.matched[threshold][kept]
     right = matched >= 0
     if not right.any():
@@ -188,12 +185,6 @@ def _recalls_up_to(recall: Float64Array) -> Int64Array:
     counts -= _RECALLS[guess] > recall
     counts += _BEYOND[guess] <= recall
     return counts
-
-
-def _count(
-    families: NDArray[np.integer[Any]], size: int, values: Float64Array | None = None
-) -> Float64Array:
-    return np.bincount(families, values, minlength=size).astype(np.float64)
 
 
 def _ratio(part: Float64Array, whole: Float64Array) -> Float64Array:

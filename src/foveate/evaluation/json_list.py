@@ -31,7 +31,7 @@ class Element(NamedTuple):
     end: int
 
 
-def elements(file: BinaryIO, beside: dict[str, Any] | None = None) -> Iterator[Element]:
+def elements(file: BinaryIO, beside: dict[str, Any]) -> Iterator[Element]:
     """Yield the elements of a JSON list, one after the other.
 
     Args:
@@ -53,7 +53,7 @@ def elements(file: BinaryIO, beside: dict[str, Any] | None = None) -> Iterator[E
             if key == "annotations":
                 text.take("[")
                 yield from _list(text)
-            elif beside is not None:
+            else:
                 beside[str(key)] = text.whole()
             mark = text.take(",", "}")
     text.take("")

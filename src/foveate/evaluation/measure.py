@@ -14,6 +14,7 @@ from foveate.arrays import Float64Array, Int64Array
 from foveate.errors import OptionError
 from foveate.evaluation.annotations import GroundTruth, Image
 from foveate.evaluation.bootstrap import (
+    DETECTIONS,
     Bootstrap,
     Estimate,
     Group,
@@ -163,7 +164,6 @@ Task: TypeAlias = Literal["proposals", "detections"]
 _SIZES = ("small", "medium", "large")
 _COUNTS = (10, 100, 1000)
 _LARGE_SHARE = 0.01  # of the image area: objects that are noticed at first sight
-_DETECTIONS = 100  # COCO's number of detections of an image and class
 
 
 class Measurement:
@@ -199,7 +199,7 @@ class Measurement:
         self._truth, self._task = truth, task
         self._objects = _by(itemgetter("image_id"), truth.objects)
         by_class = task == "detections"
-        most = _DETECTIONS if by_class else most
+        most = DETECTIONS if by_class else most
         # Without the objects that have no mask, mask figures would be those of another data set.
         self._accumulators = [
             Accumulator(truth=truth, region=region, by_class=by_class, most=most)
@@ -267,7 +267,7 @@ def _detection_figures(accumulator: Accumulator, weights: Float64Array) -> dict[
         groups = accumulator.groups(size)
         sized = [average_precisions(weights, group).mean(axis=1) for group in groups]
         figures[f"{region} AP, {size}"] = estimate(mean_over_groups(sized, len(weights)))
-    recall = average_recall(weights, everything, np.ones(_DETECTIONS))
+    recall = average_recall(weights, everything, np.ones(DETECTIONS))
     figures[f"{region} AR@100"] = estimate(recall)
     for name, average in zip(accumulator.class_names, averages, strict=True):
         figures[f"{region} AP, class {name}"] = estimate(average)

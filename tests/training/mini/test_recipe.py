@@ -208,7 +208,7 @@ def test_a_bundle_of_other_networks_is_no_start(
     save_checkpoint(tmp_path / "deepmask.safetensors", network)
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / "train").symlink_to(dataset.directory)
+    (folder / "train").symlink_to(dataset.file.parent)
     words = ["train", "--dataset", str(folder), "--output", str(tmp_path / "run"), "--init-from"]
     assert invoke([*words, str(tmp_path / "deepmask.safetensors")]) == 1
     message = "expected sharpmask-mini to start from, found deepmask-mini"

@@ -62,9 +62,9 @@ def require_objects(dataset: CocoDataset, options: CacheOptions) -> None:
     small, large = ~table.crowds & (sides < least), ~table.crowds & (sides > most)
     if (table.crowds | small | large).all():
         reasons = {
-            "are crowds": int(table.crowds.sum()),
-            f"are smaller than {least:.0f} pixels": int(small.sum()),
-            f"are larger than {most:.0f} pixels": int(large.sum()),
+            "are crowds": table.crowds,
+            f"are smaller than {least:.0f} pixels": small,
+            f"are larger than {most:.0f} pixels": large,
         }
         raise no_objects(dataset, reasons)
 

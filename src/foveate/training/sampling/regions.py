@@ -189,7 +189,7 @@ def measure_statistics(
     """
     crowds = dataset.annotations.crowds
     if crowds.all():
-        raise no_objects(dataset, {"are crowds": len(crowds)})
+        raise no_objects(dataset, {"are crowds": crowds})
     options, legacy = options or RegionSamplerOptions(), legacy or LegacyOptions()
     deltas = []
     for index in range(min(images, len(dataset))):

@@ -51,8 +51,7 @@ class MaskSampler:
                 f"are smaller than {self.options.least_area:g} square pixels": small,
                 f"are narrower than {self.options.least_side:g} pixels": narrow,
             }
-            counts = {name: int(which.sum()) for name, which in reasons.items()}
-            raise no_objects(self.dataset, counts)
+            raise no_objects(self.dataset, reasons)
         rows = np.flatnonzero(drawn)
         labels = table.labels[rows]
         self._by_category = [rows[labels == label] for label in np.unique(labels).tolist()]
@@ -155,8 +154,7 @@ class ScoreSampler:
         if not len(self._images):
             far = ~self._usable & ~table.crowds
             reasons = {"are crowds": table.crowds, "are too small or large": far}
-            counts = {name: int(which.sum()) for name, which in reasons.items()}
-            raise no_objects(self.dataset, counts)
+            raise no_objects(self.dataset, reasons)
 
     def draw(self, rng: np.random.Generator) -> ScoreSample:
         """Draw a sample; see ``ScoreSample``.
