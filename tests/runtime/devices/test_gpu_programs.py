@@ -177,6 +177,37 @@ def test_another_thread_may_allocate_during_a_capture(gpu: Gpu) -> None:
     assert simulation.count(Executable) == 1
 
 
+class Foreign:
+    """Memory of another library, which frees it when it dies, such as PyCUDA."""
+
+    def __init__(self, driver: Any) -> None:
+        self._driver = driver
+        _, self.address = driver.cuMemAlloc(100)
+
+    def __del__(self) -> None:
+        (status,) = self._driver.cuMemFree(self.address)
+        assert not int(status)
+
+
+def test_the_garbage_collector_frees_no_memory_during_a_capture(gpu: Gpu) -> None:
+    device, simulation = gpu
+    garbage = [Foreign(device.context.driver) for _ in range(2)]
+    before = simulation.live_bytes["device"]
+
+    def collect(gathering: Gathering) -> None:
+        cycle: list[object] = [garbage.pop()]
+        cycle.append(cycle)
+        del cycle
+        assert len([[] for _ in range(5000)]) == 5000  # enough objects for the collector to run
+
+    Gathering(device, each_pass=collect).run()
+    assert simulation.count(Executable) == 1
+    assert gc.isenabled()
+    gc.collect()
+    device.context.collect()
+    assert simulation.live_bytes["device"] < before
+
+
 def test_dropped_memory_is_freed_by_the_next_call_that_takes_some(gpu: Gpu) -> None:
     device, simulation = gpu
     buffer = device.allocate((1000,), FLOAT)

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -151,18 +152,31 @@ class CudaProgram:
 
     def _capture(self, scratch: Scratch) -> Owned:
         """Record the work instead of running it, and return the graph."""
-        self._context.begin_capture(self._origin.handle)
-        try:
-            self._pass(scratch)
-            return self._end_capture()
-        except BaseException:
-            with suppress(BackendError):  # it has ended already, or its error is not the first one
-                self._end_capture()
-            raise
+        with _without_collection():
+            self._context.begin_capture(self._origin.handle)
+            try:
+                self._pass(scratch)
+                return self._end_capture()
+            except BaseException:
+                with suppress(BackendError):  # it has ended already, or has another error
+                    self._end_capture()
+                raise
 
     def _end_capture(self) -> Owned:
         graph = self._context.call("cuStreamEndCapture", self._origin.handle)
         return self._context.own(graph, "cuGraphDestroy")
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Collect no garbage: what frees memory when it dies, such as an array of PyCUDA, breaks a capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @cache
