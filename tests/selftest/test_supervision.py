@@ -100,3 +100,7 @@ def test_a_report_has_versions_and_results() -> None:
     assert report["versions"].keys() >= {"foveate", "python", "numpy"}
     assert report["steps"][0]["checks"][0]["difference"] == 0
     assert result.summary() == "operations: 1 of 1 checks passed in 1.5 s, largest difference 0"
+
+
+def test_the_step_in_which_onnxruntime_compiles_with_tensorrt_may_take_minutes() -> None:
+    assert STEPS["engines"].limit_s >= 600

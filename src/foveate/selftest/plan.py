@@ -31,7 +31,8 @@ STEPS = {
     "kernels": Step(checks=kernel_checks, limit_s=180),
     "operations": Step(checks=operation_checks, limit_s=120),
     "captures": Step(checks=capture_checks, limit_s=120),
-    "engines": Step(checks=engine_checks, limit_s=180),
+    # ONNX Runtime may compile each stage with TensorRT.
+    "engines": Step(checks=engine_checks, limit_s=900),
     "image": Step(checks=image_checks, limit_s=120),
     "stream": Step(checks=stream_checks, limit_s=180),
     "times": Step(checks=time_checks, limit_s=60),
