@@ -4,17 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
+import pytest
 from tests.simulated_gpu.driver.simulation import Simulation
 
+from foveate.runtime.engines import onnxruntime_cuda
 from foveate.runtime.engines.onnxruntime_session import open_session
 
 CPU = "CPUExecutionProvider"
 NUMPY = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+
+
+def simulate_sessions(patch: pytest.MonkeyPatch, simulation: Simulation) -> None:
+    """Let engines of ONNX Runtime for CUDA open simulated sessions, which need no cuDNN."""
+    patch.setattr(onnxruntime_cuda, "open_session", partial(SimulatedSession, simulation))
+    patch.setattr(onnxruntime_cuda, "check_cudnn", lambda _: None)
 
 
 class SimulatedSession:

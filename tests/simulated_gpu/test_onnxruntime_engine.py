@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from tests.simulated_gpu.driver.simulation import Simulation
-from tests.simulated_gpu.sessions import SimulatedSession
+from tests.simulated_gpu.sessions import simulate_sessions
 
 from foveate.errors import BackendError, OutOfMemoryError
 from foveate.runtime.devices.cuda import CudaDevice
@@ -22,6 +21,7 @@ from foveate.runtime.engines.onnxruntime_cuda import OnnxRuntimeCudaEngine
 
 FLOAT = np.dtype(np.float32)
 ROWS = 4
+CHECK_CUDNN = onnxruntime_cuda.check_cudnn  # before a fixture replaces it
 
 
 class Stage:
@@ -64,7 +64,7 @@ def path(contrast_bundle: Path) -> Path:
 
 @pytest.fixture
 def device(simulated: Simulation, monkeypatch: pytest.MonkeyPatch) -> CudaDevice:
-    monkeypatch.setattr(onnxruntime_cuda, "open_session", partial(SimulatedSession, simulated))
+    simulate_sessions(monkeypatch, simulated)
     return CudaDevice()
 
 
@@ -82,6 +82,18 @@ def test_a_run_reads_and_writes_the_memory_of_the_gpu(
     # Nothing but the test itself copies.
     assert simulated.bytes_copied(start) == {"HtoD": moved, "DtoH": stage.logits.array.nbytes}
     assert simulated.conflicts == []
+
+
+def test_a_machine_without_cudnn_is_refused_before_the_first_image(
+    device: CudaDevice, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnxruntime_cuda, "check_cudnn", CHECK_CUDNN)
+    monkeypatch.setattr(onnxruntime_cuda, "_CUDNN", "libmissing.so.9")
+    with pytest.raises(BackendError) as caught:
+        OnnxRuntimeCudaEngine(path, device.stream())
+    start = "CUDAExecutionProvider does not start here (libmissing.so.9: cannot open shared object"
+    assert str(caught.value).startswith(start)
+    assert str(caught.value).endswith("run: pip install 'onnxruntime-gpu[cuda,cudnn]'")
 
 
 def test_a_session_computes_in_whole_float32_on_its_gpu(device: CudaDevice, path: Path) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import onnxruntime
 import pytest
 from tests.simulated_gpu.driver.simulation import Simulation
-from tests.simulated_gpu.sessions import SimulatedSession
+from tests.simulated_gpu.sessions import simulate_sessions
 
 from foveate.bundle import Bundle
 from foveate.runtime.devices.cuda import CudaDevice
@@ -31,7 +30,7 @@ class ThreadContext(CudaContext):
 def test_each_stage_has_a_stream_of_its_own(
     contrast_bundle: Path, simulated: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnxruntime_cuda, "open_session", partial(SimulatedSession, simulated))
+    simulate_sessions(monkeypatch, simulated)
     device = CudaDevice(context=ThreadContext())
     bundle = Bundle.open(contrast_bundle)
     engines = open_onnxruntime_engines(bundle, device)
@@ -55,7 +54,7 @@ def test_the_libraries_of_cuda_are_loaded_once_and_standard_output_stays(
         time.sleep(0.1 * len(calls))  # so that calls that begin together do not end in that order
         sys.stdout.write("Failed to load libcublas.so.13\n")
 
-    monkeypatch.setattr(onnxruntime_cuda, "open_session", partial(SimulatedSession, simulated))
+    simulate_sessions(monkeypatch, simulated)
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
     vars(onnxruntime_cuda._prepare)["__wrapped__"].cache_clear()
     for one in open_onnxruntime_engines(Bundle.open(contrast_bundle), CudaDevice()).values():

@@ -7,7 +7,6 @@ import gc
 import json
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tests.samples.images import write_small_cat
 from tests.samples.plans import TENSORRT, write_plans
 from tests.samples.verified_bundles import add_to_weight, small_bundle, with_change
 from tests.simulated_gpu.driver.simulation import Simulation
-from tests.simulated_gpu.sessions import SimulatedSession
+from tests.simulated_gpu.sessions import simulate_sessions
 from tests.simulated_gpu.tensorrt import SimulatedTensorRT
 from tests.simulated_gpu.torch_on_arena import TorchOnArena
 
@@ -25,7 +24,6 @@ from foveate.cli import invoke
 from foveate.errors import BackendError
 from foveate.export.checks import bundle_report, on_gpu
 from foveate.runtime.devices.cuda import CudaDevice
-from foveate.runtime.engines import onnxruntime_cuda
 from foveate.runtime.engines import tensorrt as tensorrt_engines
 
 STAGES = ("propose", "refine", "features", "classify")
@@ -51,7 +49,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def machine(simulated: Simulation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
     """A machine with a GPU on which PyTorch, ONNX Runtime and TensorRT run."""
     TorchOnArena(simulated, monkeypatch)
-    monkeypatch.setattr(onnxruntime_cuda, "open_session", partial(SimulatedSession, simulated))
+    simulate_sessions(monkeypatch, simulated)
     monkeypatch.setitem(sys.modules, "tensorrt", SimulatedTensorRT(simulated))
     for module in (tensorrt_engines, bundle_report):
         monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import io
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 Configured = tuple[str, dict[str, str]]
 """An execution provider with its options."""
 
+_CUDNN = "libcudnn.so.9"
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
 
 
@@ -154,7 +156,20 @@ def _open(source: Path, providers: list[Configured]) -> Any:
         raise _not_started(name, first_line(error)) from error
     if name not in session.get_providers():  # it was silently opened on the CPU
         raise _not_started(name, "although this ONNX Runtime has it")
+    check_cudnn(name)
     return session
+
+
+def check_cudnn(provider: str) -> None:
+    """Check that cuDNN loads, which some releases do not need before the first convolution.
+
+    Raises:
+        BackendError: It does not.
+    """
+    try:
+        ctypes.CDLL(_CUDNN)
+    except OSError as error:
+        raise _not_started(provider, str(error)) from error
 
 
 def _not_started(provider: str, why: str) -> BackendError:
