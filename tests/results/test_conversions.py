@@ -53,6 +53,30 @@ def test_an_unknown_class_is_an_error_with_the_list(wrong: Any, alone: bool) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda one: one.filter(score="0.5"), r"^score must be a number, found '0\.5'$"),
+        (lambda one: one.filter(score=None), "^score must be a number, found None$"),
+        (lambda one: one.filter(score=True), "^score must be a number, found True$"),
+        (lambda one: one.to_coco("7"), "^image_id must be an integer, found '7'$"),
+        (lambda one: one.to_coco(7.0), r"^image_id must be an integer, found 7\.0$"),
+        (lambda one: one.to_labelme("a.jpg", tolerance="1"), "^tolerance must be a number, found"),
+        (lambda one: one.to_cvat("a.jpg", tolerance=None), "^tolerance must be a number, found"),
+        (lambda one: one.to_labelme(7), "^image must be a path, found int$"),
+        (lambda one: one.to_cvat(b"a.jpg"), "^image must be a path, found bytes$"),
+        (lambda one: one.save(7, "a.jpg"), "^path must be a path, found int$"),
+        (lambda one: one.save(None, "a.jpg"), "^path must be a path, found NoneType$"),
+    ],
+)
+@KINDS
+def test_an_argument_of_another_type_is_refused(
+    kind: Callable[[], Detections | Proposals], use: Callable[[Any], object], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        use(kind())
+
+
 def test_a_notebook_shows_a_table_with_escaped_names() -> None:
     found = detections_of(2)
     named = Detections(**{**vars(found), "class_names": ("<b>cat</b>", "a\x1b&b")})

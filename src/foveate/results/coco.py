@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
 from foveate.plain_text import json_text, portable_name
+from foveate.results.arguments import checked_integer
 
 if TYPE_CHECKING:
     from foveate.arrays import Float32Array, Int64Array
@@ -29,7 +29,7 @@ def coco_results(
         labels: (N,) class indices from 0.
         masks: N masks.
     """
-    number = operator.index(image_id)  # the JSON encoder rejects NumPy integers
+    number = checked_integer("image_id", image_id)  # the JSON encoder rejects NumPy integers
     sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
     rows = zip(sizes.tolist(), scores.tolist(), labels.tolist(), masks.rle(), strict=True)
     return [

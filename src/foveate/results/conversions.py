@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foveate.errors import BackendError
+from foveate.results.arguments import checked_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,7 @@ def to_labelme(
 
     _, height, width = found.masks.shape
     objects = labeled_objects(names, found.scores, found.masks, tolerance)
-    return labelme_json(os.fspath(image), height, width, objects)
+    return labelme_json(checked_path("image", image), height, width, objects)
 
 
 def to_cvat(
@@ -82,7 +83,7 @@ def to_cvat(
     _, height, width = found.masks.shape
     document = CvatLabels(class_names)
     objects = labeled_objects(names, found.scores, found.masks, tolerance)
-    document.add(os.fspath(image), height, width, objects)
+    document.add(checked_path("image", image), height, width, objects)
     return document.to_text()
 
 

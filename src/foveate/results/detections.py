@@ -15,6 +15,7 @@ import numpy as np
 
 from foveate.arrays import Array, BoolArray, Float32Array, Int64Array, UInt8Array
 from foveate.errors import OptionError
+from foveate.results.arguments import checked_number
 from foveate.results.coco import coco_results
 from foveate.results.conversions import to_cvat, to_labelme, to_supervision
 from foveate.results.html_table import html_table
@@ -209,7 +210,7 @@ class Detections:
             classes: Class, or classes, by name or index; None for all.
 
         Raises:
-            OptionError: A class is unknown, or the score lies outside its range.
+            OptionError: A class is unknown, or the score is no number in its range.
         """
         keep = _at_least(self.scores, score)
         if classes is not None:
@@ -255,7 +256,7 @@ class Detections:
                 is lowered until the polygons overlap with the mask by at least 0.98.
 
         Raises:
-            OptionError: The tolerance is below 0 or above 100.
+            OptionError: The tolerance is no number from 0 to 100, or ``image`` is no path.
         """
         return to_labelme(self, self.names, image, tolerance)
 
@@ -321,9 +322,7 @@ class Findings:
 
 
 def _at_least(scores: Float32Array, score: float) -> BoolArray:
-    if not 0 <= score <= 1:  # a percentage would leave nothing
-        raise OptionError(f"score must lie in 0..1, found {score}")
-    return scores >= score
+    return scores >= checked_number("score", score, most=1)  # a percentage would leave nothing
 
 
 def _corners(box: Float32Array) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foveate.errors import OptionError
+from foveate.results.arguments import checked_number
 from foveate.results.polygons import mask_polygons
 
 if TYPE_CHECKING:
@@ -70,5 +70,4 @@ def check_tolerance(tolerance: float) -> None:
     Raises:
         OptionError: It is out of range.
     """
-    if not 0 <= tolerance <= 100:
-        raise OptionError(f"tolerance must lie in 0..100, found {tolerance}")
+    checked_number("tolerance", tolerance, most=100)

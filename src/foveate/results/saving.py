@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import cv2
 
 from foveate.errors import OptionError
+from foveate.results.arguments import checked_path
 from foveate.results.coco import CocoDocument
 from foveate.system.files import write_file
 
@@ -32,7 +33,7 @@ def save(
     class_names: tuple[str, ...],
 ) -> None:
     """Save results as a COCO document or as an overlay; see :meth:`Detections.save`."""
-    target = Path(path)
+    target = Path(checked_path("path", path))
     suffix = target.suffix.lower()
     if suffix == ".json":
         if not isinstance(image, (str, os.PathLike)):
