@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 # Share of the images that are held out if the data set has no validation part.
 _HELD_OUT = 0.2
+# Options by what a file of a run records, for errors; the rest of the recipe follows from them.
+_FLAGS = {
+    **{f"{name}.steps": f"--{name}-steps" for name in ("deepmask", "sharpmask", "multipathnet")},
+    "views_per_image": "--views",
+    "regions.images": "--regions",
+    "seed": "--seed",
+    "initial": "--init-from",
+    "initial_share": "--initial-share",
+}
 # A run leaves at least one of these files next to its checkpoints.
 _STATES = (
     *("mask_head.training", "deepmask.training", "sharpmask.training", "multipathnet.training"),
@@ -60,7 +69,7 @@ def train_mini(
     from foveate.training.mini.score_calibration import calibrate
     from foveate.training.mini.train import train_cascade
     from foveate.training.mini.window_cache import require_objects
-    from foveate.training.resume import check_replaceable
+    from foveate.training.resume import OtherOptionsError, check_replaceable
 
     # Whatever can fail is checked before the first hour of work.
     check_writable(output / "mini.safetensors")
@@ -85,7 +94,10 @@ def train_mini(
         else:
             validation = without_broken_images(validation, "held-out images", progress)
         require_classes(train)
-        checkpoint = train_cascade(train, output, numbers, progress, extra, initial)
+        try:
+            checkpoint = train_cascade(train, output, numbers, progress, extra, initial)
+        except OtherOptionsError as error:
+            raise error.named(_FLAGS) from error
         calibrate(checkpoint, validation, progress=progress)
     print_line(f"Checkpoint: {checkpoint}", to_stderr=True)
     print_line(f"Export it:  foveate export {checkpoint} --output my-bundle", to_stderr=True)

@@ -17,6 +17,13 @@ from foveate.errors import OptionError
 
 MINI = "mini"
 
+# Options by what a file of a full-size run records, for errors.
+_FLAGS = {
+    **{name: f"--{name}" for name in ("network", "seed", "precision", "batch", "deepmask")},
+    "epoch_steps": "--steps",
+    "trunk": "--trunk-weights",
+    "initial": "--init-from",
+}
 # Groups of options, of which a network takes one.
 _OF_MINI, _OF_FULL_SIZE = "mini only", "full-size only"
 
@@ -223,14 +230,18 @@ def _train_full_size(given: dict[str, Any]) -> None:
     """Train a full-size network; most options of the command are fields of ``OriginalOptions``."""
     from foveate.evaluation.legacy import LegacyOptions
     from foveate.training.original.run import OriginalOptions, run
+    from foveate.training.resume import OtherOptionsError
 
     legacy = LegacyOptions.original() if given["reproduce_original"] else LegacyOptions()
     names = {one.name for one in fields(OriginalOptions)} & given.keys()
     options = OriginalOptions(
         **{name: given[name] for name in names}, sizes=_sizes(given["size"] or []), legacy=legacy
     )
-    with show_progress() as progress:
-        checkpoint = run(options, progress)
+    try:
+        with show_progress() as progress:
+            checkpoint = run(options, progress)
+    except OtherOptionsError as error:
+        raise error.named(_FLAGS) from error
     if os.environ.get("RANK", "0") != "0":
         return  # of the processes of torchrun, only the first one prints
     print_line(f"Checkpoint: {checkpoint}", to_stderr=True)

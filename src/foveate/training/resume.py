@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of a resumable training run: the state of the loop, and the origin of each file."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
@@ -49,7 +51,7 @@ class Origin:
         ``found`` is what ``content`` returned when the file was made.
 
         Raises:
-            ModelError: The file was made from the same inputs with other options.
+            OtherOptionsError: The file was made from the same inputs with other options.
         """
         wanted = self.content()
         # Inputs come first: options such as numbers of steps may follow from the data.
@@ -62,14 +64,43 @@ class Origin:
             return False
         if found["options"] != wanted["options"]:
             own, asked = _flat(found["options"]), _flat(wanted["options"])
-            names = _changed(own, asked)
-            parts = [f"{name} {own.get(name)!r}, not {asked.get(name)!r}" for name in names]
-            raise ModelError(
-                f"it was made with {', '.join(parts)}",
-                file=file,
-                remedy=f"{REMEDY}, resume with the same options, or choose another --output",
-            )
+            changes = {name: (own.get(name), asked.get(name)) for name in _changed(own, asked)}
+            raise OtherOptionsError(changes, file)
         return True
+
+
+class OtherOptionsError(ModelError):
+    """A file of a training run was made from the same inputs with other options.
+
+    Args:
+        changes: Value that the file was made with, and the present one, by the name of the option.
+        path: The file.
+    """
+
+    def __init__(self, changes: Mapping[str, tuple[Any, Any]], path: Path) -> None:
+        self.changes, self.path = changes, path
+        parts = [f"{name} {own!r}, not {asked!r}" for name, (own, asked) in changes.items()]
+        super().__init__(
+            f"it was made with {', '.join(parts)}",
+            file=path,
+            remedy=f"{REMEDY}, resume with the same options, or choose another --output",
+        )
+
+    def named(self, flags: Mapping[str, str]) -> OtherOptionsError:
+        """Return the error with the options as the user typed them.
+
+        Args:
+            flags: Options of the command line by the name in the file, which may lack the parts
+                before its last dot, or have the stem of the file in front of it. Others follow from
+                these, and are named only if none of these differs.
+        """
+        named = {}
+        for name, change in self.changes.items():
+            for key in (name, f"{self.path.stem}.{name}", name.rpartition(".")[2]):
+                if key in flags:
+                    named[flags[key]] = change
+                    break
+        return OtherOptionsError(named or self.changes, self.path)
 
 
 def is_current(file: Path, origin: Origin) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -17,17 +17,20 @@ from pycocotools import mask as coco_mask
 
 from foveate.bundle import Bundle
 from foveate.cli import invoke
+from foveate.cli._train_mini import _FLAGS
 from foveate.datasets import CocoDataset
 from foveate.export.to_onnx.bundle_weights import cascade_from_bundle
 from foveate.models import EfficientNetLite0, SharpMask
 from foveate.models.checkpoint import CascadeInfo, build_cascade, load_checkpoint, save_checkpoint
 from foveate.models.networks import sharpmask_mini
 from foveate.training.loop import LoopOptions
+from foveate.training.mini import train as mini_train
 from foveate.training.mini.recipe import Recipe
 from foveate.training.mini.regions import RegionOptions
 from foveate.training.mini.train import average_with, train_cascade, train_proposals
 from foveate.training.mini.trunk import FrozenTrunk
 from foveate.training.mini.window_cache import CacheOptions, WindowCache, build_cache
+from foveate.training.resume import Origin, OtherOptionsError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -213,6 +216,46 @@ def test_a_bundle_of_other_networks_is_no_start(
     assert invoke([*words, str(tmp_path / "deepmask.safetensors")]) == 1
     message = "expected sharpmask-mini to start from, found deepmask-mini"
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [
+        (RECIPE.stepped({"deepmask": 9, "mask_head": 1}), "--deepmask-steps 2, not 9"),
+        (RECIPE.stepped({"multipathnet": 9}), "--multipathnet-steps 2, not 9"),
+        (RECIPE.seeded(7), "--seed 0, not 7"),
+        (replace(RECIPE, cache=CacheOptions(views_per_image=4, fine_every=1)), "--views 20, not 4"),
+        (replace(RECIPE, regions=replace(RECIPE.regions, images=9)), "--regions 4, not 9"),
+        (replace(RECIPE, mask_threshold=0.0), "mask_threshold -0.5, not 0.0"),
+    ],
+)
+def test_other_options_of_a_run_are_named_as_they_were_typed(
+    tmp_path: Path, recipe: Recipe, named: str
+) -> None:
+    made, wanted = Origin(options=asdict(RECIPE)), Origin(options=asdict(recipe))
+    with pytest.raises(OtherOptionsError) as caught:
+        wanted.accepts(made.content(), tmp_path / "mini.safetensors")
+    assert caught.value.named(_FLAGS).what == f"it was made with {named}"
+
+
+def test_steps_in_the_state_of_a_network_are_its_option(tmp_path: Path) -> None:
+    error = OtherOptionsError({"steps": (2, 9), "warm_up": (1, 2)}, tmp_path / "sharpmask.training")
+    assert error.named(_FLAGS).what == "it was made with --sharpmask-steps 2, not 9"
+
+
+def test_the_command_names_the_option_of_a_run_that_it_cannot_resume(
+    tmp_path: Path, dataset: CocoDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder := tmp_path / "data").mkdir()
+    (folder / "train").symlink_to(dataset.directory)
+    words = ["train", "--dataset", str(folder), "--output", str(tmp_path / "run")]
+    (tmp_path / "run").mkdir()
+    cache = tmp_path / "run" / "windows-0"
+    held_in, _ = dataset.split(0.2)
+    trunk = FrozenTrunk(mini_train._begun(None, 0).deepmask.trunk, 16)
+    build_cache(held_in, trunk, cache, CacheOptions(views_per_image=1), lambda *_: None)
+    assert invoke([*words, "--views", "2"]) == 1
+    assert "it was made with --views 1, not 2: " in capsys.readouterr().err
 
 
 AFTER_THE_MAIN_THREAD = """
