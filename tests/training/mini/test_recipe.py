@@ -247,7 +247,7 @@ def test_the_command_names_the_option_of_a_run_that_it_cannot_resume(
     tmp_path: Path, dataset: CocoDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder := tmp_path / "data").mkdir()
-    (folder / "train").symlink_to(dataset.directory)
+    (folder / "train").symlink_to(dataset.file.parent)
     words = ["train", "--dataset", str(folder), "--output", str(tmp_path / "run")]
     (tmp_path / "run").mkdir()
     cache = tmp_path / "run" / "windows-0"
@@ -283,6 +283,6 @@ def test_images_are_read_ahead_after_the_main_thread_has_ended(
     dataset: CocoDataset, tmp_path: Path
 ) -> None:
     program = [sys.executable, "-W", "ignore", "-c", AFTER_THE_MAIN_THREAD]
-    words = [*program, str(dataset.directory), str(tmp_path / "windows")]
+    words = [*program, str(dataset.file.parent), str(tmp_path / "windows")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.stderr) == ("4 4\n", "")
