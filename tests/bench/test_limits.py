@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The limits of a bundle on one image: shapes of its runs, and the record of all figures."""
+"""The limits of a bundle on one image: shapes of its runs, rooflines, and the record."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import cv2
 import pytest
+from tests.bench.works import CEILINGS, node_work, stage_work
 from tests.samples.paths import CAT
 from tests.samples.verified_bundles import small_bundle
 
 from foveate.arrays import Array
 from foveate.bench.ceilings import measure_ceilings
 from foveate.bench.image_shapes import image_shapes
-from foveate.bench.limits import count_stages, limits_of
+from foveate.bench.limits import count_stages, limits_of, roofline
 from foveate.bench.work import Shape, StageWork
 from foveate.bundle import Bundle, SelectSpec
 from foveate.images.reading import read_image
@@ -122,3 +123,46 @@ def test_the_counts_need_no_package_of_the_export(tmp_path: Path) -> None:
         [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert {"onnx", "torch"}.isdisjoint(run.stdout.split())
+
+
+def test_a_stage_of_high_intensity_is_bound_by_arithmetic() -> None:
+    found = roofline(stage_work(node_work(2000), moved=100), CEILINGS, 40.0)
+    assert (found.bound, found.compute_ceiling, found.memory_ceiling) == ("arithmetic", 100, 200)
+    assert (found.intensity, found.least_seconds) == (20.0, 20.0)
+    assert (found.reached, found.ratio) == (50.0, 0.5)
+
+
+def test_a_stage_of_low_intensity_is_bound_by_memory() -> None:
+    found = roofline(stage_work(node_work(500), moved=100), CEILINGS, 20.0)
+    assert (found.bound, found.memory_ceiling, found.least_seconds) == ("memory", 50.0, 10.0)
+    assert (found.compute_ceiling, found.ratio) == (100.0, 0.5)
+
+
+def test_the_ceiling_of_a_mix_is_the_time_of_its_kinds_one_after_the_other() -> None:
+    """2000 at 100 per second, 300 at 10 and 4000 at 400 take 20 + 30 + 10 seconds."""
+    mixed = stage_work(
+        node_work(2000),
+        node_work(300, kind="depthwise"),
+        node_work(4000, precision="int8"),
+        node_work(0, kind="other"),
+    )
+    found = roofline(mixed, CEILINGS)
+    assert found.least_seconds == pytest.approx(60.0)
+    assert found.compute_ceiling == pytest.approx(105.0)
+    assert (found.seconds, found.reached, found.ratio) == (None, None, None)
+
+
+def test_all_runs_of_a_stage_count() -> None:
+    found = roofline(stage_work(node_work(2000), runs=3), CEILINGS, 60.0)
+    assert found.ratio == 1.0
+
+
+def test_a_stage_without_operations_is_bound_by_memory() -> None:
+    found = roofline(stage_work(moved=100), CEILINGS, 20.0)
+    assert (found.compute_ceiling, found.bound, found.ratio) == (None, "memory", 0.5)
+
+
+def test_a_kind_without_a_measured_rate_leaves_the_ratio_open() -> None:
+    found = roofline(stage_work(node_work(10, precision="fp64")), CEILINGS, 20.0)
+    assert (found.compute_ceiling, found.bound, found.least_seconds, found.ratio) == (None,) * 4
+    assert found.reached == 0.5

@@ -22,7 +22,7 @@ def measure_accuracy(
     backend: str,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Return the reports of the proposals and, if classes are in common, of the detections.
+    """Return the reports for proposals and, if bundle and data set share classes, for detections.
 
     Args:
         pipeline: Pipeline with the options that were timed, except for a score threshold of 0:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A benchmark: the run of a scenario, and everything that is noted around it."""
+"""A benchmark: the run of a scenario, and what is recorded around it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Benchmark:
         sizes: Size of each image, (height, width).
         in_flight: Number of images that are processed at a time.
         clock: Clock of the run.
-        meter: Counter of energy; None for a run in which energy does not matter.
+        meter: Energy counter; None if energy is not measured.
         progress: Called with the seconds, or the images if their number ends the run.
         task: Name of the run in its progress.
 
@@ -154,7 +154,7 @@ class Benchmark:
         Raises:
             ServerError: The server refused an image of a turn.
         """
-        # A schedule ends by itself, and its images that are due then have to be counted.
+        # A schedule has its own end, and images that are due at that time have to be counted.
         ends = block is None and self.options.scenario != "server"
 
         def take(sample: Sample) -> bool:
@@ -251,7 +251,7 @@ class Benchmark:
         self.collection.add(sample, warm_up=warm_up, block=block, switches=new)
 
     def _report(self) -> None:
-        """Report the progress if it is another number than before."""
+        """Report the progress if its number has grown."""
         total = self.options.count or max(1, round(self.options.time_limit))
         done = round(self.clock.now() - self.origin)
         if self.options.count is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of a record in the words of its reports, of the table as well as of the page."""
+"""The figures of a record in words, as both the table and the page show them."""
 
 from __future__ import annotations
 

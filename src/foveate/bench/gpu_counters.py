@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counters of the GPU that NVML, the management library of the driver, has."""
+"""Counters of the GPU, read through NVML, the management library of the driver."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Process(ctypes.Structure):
 
 
 class GpuCounters:
-    """The counters of the first GPU of CUDA.
+    """The counters of the first CUDA GPU.
 
     Args:
         nvml: The library, as ``ctypes`` loads it.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GPUs by the figures of their makers, and predictions of the time of a stage on them."""
+"""Data sheet figures of GPUs, and predicted times of a stage on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REACH = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """A GPU by its maker's figures, without sparsity.
+    """The data sheet figures of a GPU, without sparsity.
 
     Args:
         bandwidth: Bytes per second.

@@ -46,7 +46,7 @@ def schema_of(kind: Any, definitions: dict[str, Any], place: str = "#/$defs/") -
     Args:
         kind: A dataclass whose docstring describes its fields, or what a field may be.
         definitions: Schemas of dataclasses by name, to which those in this type are added.
-        place: Where the definitions stand in the document.
+        place: Where the definitions are in the document.
     """
     if kind is Any:
         return {}

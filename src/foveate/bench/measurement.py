@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A measurement, whatever is measured: the search for a rate, the run, the floor and the record."""
+"""The measurement of a pipeline or a server: search for a rate, run, floor and record."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from foveate.bench.percentiles import fewest_runs
 from foveate.errors import OptionError
 from foveate.typed_options import TypedOptions
 
-_SECONDS = 30.0  # of a run whose time nobody chose
+_SECONDS = 30.0  # default of a run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The requests for the images of a benchmark: what a model is sent, and what it must answer."""
+"""The requests for the images of a benchmark, and the answers that they must get."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RequestForm:
         """
         binary = BINARY_EXTENSION in server.extensions
         inputs = {one.name: one for one in model.inputs}
-        # Bytes of a file are not text, so that they cannot stand in a JSON document.
+        # A JSON document cannot contain the bytes of a file, since they are not text.
         usable = [name for name in (ENCODED, IMAGE) if name == IMAGE or binary]
         names = [name for name in usable if name in inputs and wanted in (None, name)]
         if not names:

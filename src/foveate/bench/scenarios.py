@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # Receives each sample, and returns whether the run goes on.
 Take: TypeAlias = "Callable[[Sample], bool]"
-# Seconds until the next request after one that was refused, if the server does not say how many,
-# and the longest pause, whatever it asks for.
+# Seconds until the next request after a refusal that has no Retry-After, and the longest pause
+# where it has one.
 _PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
@@ -45,7 +45,7 @@ class System(Protocol):
 
 @runtime_checkable
 class StreamingSystem(System, Protocol):
-    """A system that has several images in flight by itself."""
+    """A system that keeps several images in flight itself."""
 
     def stream(self, indices: Iterable[int]) -> Iterator[ImageTrace | None]:
         """Process images in order with several in flight; yield what was recorded of each one."""

@@ -125,7 +125,7 @@ class ServerSession(Measurement):
         )
 
     def null_system(self) -> IdleSystem:
-        """Return the same server, which is only asked whether it lives."""
+        """Return the same server, which only gets health checks."""
         return IdleSystem(self._client, self._clock)
 
     def surroundings(self) -> Surroundings:

@@ -61,13 +61,13 @@ class ServerSystem:
 
 
 class IdleSystem:
-    """The same server, which is only asked whether it lives; the client stays open."""
+    """The same server, which only gets health checks; the client stays open."""
 
     def __init__(self, client: InferenceClient, clock: Clock) -> None:
         self._client, self._clock = client, clock
 
     def run(self, index: int) -> ImageTrace:
-        """Ask whether the server lives.
+        """Send a health check.
 
         Raises:
             ServerError: It does not answer, or not as it should.

@@ -61,7 +61,7 @@ class Session(Measurement):
     Raises:
         BundleError: There is no such bundle, or it is damaged.
         BackendError: The device or the backend does not work on this machine.
-        MissingExtraError: Ranges of NVTX are asked for, and the package nvtx is not installed.
+        MissingExtraError: NVTX ranges are requested, and the package nvtx is not installed.
         InputError: An image cannot be read.
     """
 
@@ -130,7 +130,7 @@ class Session(Measurement):
         )
 
     def close(self) -> None:
-        """Release the system; the record can be taken all the same."""
+        """Release the system; the record can still be taken."""
         self._note_memory()
         super().close()
 

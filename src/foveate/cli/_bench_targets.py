@@ -20,12 +20,12 @@ from foveate.runtime.loading import BACKENDS
 
 AnyTarget: TypeAlias = Target | ServerTarget
 
-# Options that say what is sent to a server, and where.
+# Options of the requests to a server.
 _OF_SERVER = ("model", "input_name", "timeout")
 _OF_PIPELINE = ("device", "backend", "threads", "preset", "top_k", "scales", "max_side")
 # Files that a repetition would replace.
 _WRITTEN = ("json_file", "html_file", "trace")
-# Options of what is done to a pipeline in this process, whatever it is compared with.
+# Options that need a pipeline in this process, whatever it is compared with.
 _NOT_REMOTE = ("dataset", "limits", "nvtx")
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record inside a page, as JSON that no part of the page can end.
+"""The record inside a page, as JSON that cannot end its script element.
 
-Where the whole record is too large, it loses values, the most dispensable first, and stays valid.
+A record that is too large loses values, the most dispensable first, and stays valid.
 """
 
 from __future__ import annotations
