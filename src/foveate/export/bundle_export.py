@@ -43,7 +43,7 @@ from foveate.export.to_onnx.onnx_graph import check_stage, expected_outputs, exp
 from foveate.images.reading import read_image
 from foveate.models.checkpoint import Cascade, CascadeInfo, round_to_half
 from foveate.models.deepmask import STRIDE
-from foveate.models.sharpmask import SharpMask, deepmask_of
+from foveate.models.sharpmask import deepmask_of
 from foveate.plain_text import printable
 from foveate.progress import Progress, no_progress
 from foveate.runtime.sizes import longest_level
@@ -148,7 +148,7 @@ def export_bundle(
     if precision is not None:
         precision.check_stages([stage.name for stage in stages])
     if options.with_paste:
-        stages.append(paste_stage(_mask_side(cascade), cascade.info.mask_threshold))
+        stages.append(paste_stage(cascade.proposals.mask_side, cascade.info.mask_threshold))
     digest = weights_digest(cascade)
     # Before the passes, so that the files are compared with the networks as they were trained.
     expected = {stage.name: expected_outputs(stage) for stage in stages}
@@ -231,7 +231,7 @@ def _manifest(
             window_nms_iou=info.window_nms_iou,
             proposal_nms_iou=info.proposal_nms_iou,
         ),
-        mask=MaskSpec(size=_mask_side(cascade), threshold=info.mask_threshold),
+        mask=MaskSpec(size=cascade.proposals.mask_side, threshold=info.mask_threshold),
         stages={stage.name: _stage_spec(stage, models[stage.name]) for stage in stages},
         features=_features(options) if classifies else None,
         classify=ClassifySpec(
@@ -244,9 +244,7 @@ def _manifest(
         if classifies
         else None,
         plugins=_plugins(models),
-        source=SourceSpec(
-            networks=_networks(info), svd=tuple(options.svd), optimize=tuple(options.optimize)
-        ),
+        source=SourceSpec(networks=_networks(info), svd=options.svd, optimize=options.optimize),
         provenance={
             "tools": {
                 "python": platform.python_version(),
@@ -263,11 +261,6 @@ def _networks(info: CascadeInfo) -> tuple[NetworkSpec, ...]:
     return tuple(NetworkSpec(name=name, sizes=dict(sizes)) for name, sizes in pairs if name)
 
 
-def _mask_side(cascade: Cascade) -> int:
-    deepmask = deepmask_of(cascade.proposals)
-    return deepmask.window if isinstance(cascade.proposals, SharpMask) else deepmask.mask_side
-
-
 def _plugins(models: Models) -> tuple[PluginSpec, ...]:
     nodes = [node for model in models.values() for node in model.graph.node]
     names = sorted({node.op_type for node in nodes if node.domain == DOMAIN})
@@ -275,21 +268,18 @@ def _plugins(models: Models) -> tuple[PluginSpec, ...]:
 
 
 def _stage_spec(stage: Stage, model: onnx.ModelProto) -> StageSpec:
+    def spec(value: onnx.ValueInfoProto) -> TensorSpec:
+        tensor = value.type.tensor_type
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        shape = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
+        stride = stage.strides.get(value.name)
+        return TensorSpec(name=value.name, dtype=dtype, shape=shape, stride=stride)
+
     return StageSpec(
         file=f"{stage.name}.onnx",
-        inputs=tuple(_tensor_spec(value) for value in model.graph.input),
-        outputs=tuple(
-            replace(_tensor_spec(value), stride=stage.strides.get(value.name))
-            for value in model.graph.output
-        ),
+        inputs=tuple(map(spec, model.graph.input)),
+        outputs=tuple(map(spec, model.graph.output)),
     )
-
-
-def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
-    tensor = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
-    shape = tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
-    return TensorSpec(name=value.name, dtype=dtype, shape=shape)
 
 
 def weights_digest(cascade: Cascade) -> str:
@@ -297,12 +287,10 @@ def weights_digest(cascade: Cascade) -> str:
 
     The mask head of DeepMask does not count if SharpMask refines in its place.
     """
-    # No parameter of another network begins with "?".
-    unused = "deepmask.mask." if isinstance(cascade.proposals, SharpMask) else "?"
     digest = hashlib.sha256()
     for network in (cascade.proposals, cascade.classifier):
         for name, tensor in sorted(network.state_dict().items() if network else ()):
-            if not name.startswith(unused):
+            if not name.startswith("deepmask.mask."):
                 digest.update(name.encode())
                 digest.update(tensor.half().numpy().tobytes())
     return digest.hexdigest()

@@ -300,14 +300,13 @@ def _describe(networks: Cascade | Detector) -> dict[str, Any]:
     """Describe the inputs of each network, for readers that do not build it."""
     described: dict[str, Any] = {}
     if isinstance(networks, Cascade):
-        is_deepmask = isinstance(networks.proposals, DeepMask)
         deepmask = deepmask_of(networks.proposals)
         described["proposals"] = {
             "window": deepmask.window,
             "stride": STRIDE,
             "context": deepmask.context,
             "border": deepmask.border,
-            "mask_side": deepmask.mask_side if is_deepmask else deepmask.window,
+            "mask_side": networks.proposals.mask_side,
             "normalisation": asdict(deepmask.trunk.normalization),
         }
     classifier = networks.classifier

@@ -106,6 +106,7 @@ class SharpMask(nn.Module):
 
     Attributes:
         strides: Those of ``SKIP_STRIDES`` that the trunk has, one per module.
+        mask_side: Side of a mask, that of a window.
 
     Raises:
         ModelError: The trunk has none that is finer than 16.
@@ -123,6 +124,7 @@ class SharpMask(nn.Module):
         super().__init__()
         self.deepmask = deepmask
         self.cells = deepmask.window // STRIDE
+        self.mask_side = deepmask.window
         channels = deepmask.trunk.channels
         self.strides = tuple(stride for stride in SKIP_STRIDES if stride in channels)
         if len(self.strides) == 1:
