@@ -54,7 +54,7 @@ def test_a_signal_lets_the_server_finish_its_requests(
         running.logged(event="draining")
         refused = send(running.url, "/v2/health/ready")
         assert refused.status == 503
-        assert "found one that ends" in document(refused)["error"]
+        assert "found one that is shutting down" in document(refused)["error"]
         assert send(running.url, "/v2/health/live").status == 200
         refused = send(running.url, "/v1/objects", FILE)
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")

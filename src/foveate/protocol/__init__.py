@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Open Inference Protocol, which KServe, Triton and others serve models by."""
+"""The Open Inference Protocol of KServe, Triton and other model servers."""

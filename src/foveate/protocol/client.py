@@ -33,7 +33,7 @@ class BusyError(ServerError):
 
     Args:
         status: Status of HTTP.
-        retry_after: Seconds after which the server asks to try again; None if it does not say so.
+        retry_after: Seconds after which the server asks to try again; None if it gives none.
     """
 
     def __init__(self, status: int, retry_after: float | None) -> None:
@@ -49,7 +49,7 @@ class BusyError(ServerError):
 
 @dataclass(frozen=True, kw_only=True)
 class ServerMetadata:
-    """What a server says about itself.
+    """Metadata of a server.
 
     Args:
         name: Name of the server.
@@ -64,7 +64,7 @@ class ServerMetadata:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelMetadata:
-    """What a server says about a model.
+    """Metadata of a model.
 
     Args:
         name: Name of the model.
@@ -117,10 +117,10 @@ class InferenceClient:
         return server, self._metadata(ModelMetadata, self._path)
 
     def check_live(self, *, on_sent: Callable[[], None] | None = None) -> None:
-        """Ask whether the server lives, which is the least that it can be asked.
+        """Check that the server is alive, by the cheapest request that the protocol has.
 
         Raises:
-            ServerError: It does not answer, or says that it does not live.
+            ServerError: It does not answer, or reports that it is not alive.
         """
         answer = self._get("/v2/health/live", on_sent=on_sent)
         if answer.status != 200:
@@ -196,7 +196,7 @@ class InferenceClient:
         )
 
     def _metadata(self, kind: type[T], path: str) -> T:
-        """Return what a path says, without what the protocol does not define."""
+        """Return the metadata at a path, without fields that the protocol does not define."""
         answer = self._get(path)
         if answer.status in BUSY:
             raise self._not_ready("the server", path, answer)

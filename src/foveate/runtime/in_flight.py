@@ -27,7 +27,7 @@ class InFlight(Generic[Taken, Result]):
         begin: Enqueues the work for an image.
         end: Waits for the work, and returns its result.
         drop: Waits for images whose results nobody collects.
-        slots: The slots, which know the largest number of images in flight.
+        slots: The slots, with the largest number of images in flight.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class InFlight(Generic[Taken, Result]):
     ) -> None:
         self._begin, self._end, self._drop = begin, end, drop
         self._slots = slots
-        self._flying: deque[Slot] = deque()
+        self._pending: deque[Slot] = deque()
 
     def stream(self, take: Callable[[], Taken]) -> Iterator[Result]:
         """Yield the result of each image that ``take`` returns, until it raises StopIteration.
@@ -58,25 +58,25 @@ class InFlight(Generic[Taken, Result]):
                 yield from self._finish(self._slots.most_in_flight - 1)
             yield from self._finish(0)
         finally:
-            self._drop(self._flying)
+            self._drop(self._pending)
 
     def _start(self, image: Taken) -> Iterator[Result]:
         """Enqueue the work for an image, with fewer images in flight if memory does not suffice."""
         while True:
             try:
-                self._flying.append(self._begin(image))
+                self._pending.append(self._begin(image))
             except OutOfMemoryError as error:
-                count = len(self._flying)
+                count = len(self._pending)
                 if not count:
                     raise
                 if count < self._slots.most_in_flight:
                     self._slots.most_in_flight = count
                     _logger.warning("max_in_flight is now %d: %s", count, error.what)
-                yield self._end(self._flying.popleft())
+                yield self._end(self._pending.popleft())
             else:
                 return
 
     def _finish(self, rest: int) -> Iterator[Result]:
         """Yield results until at most ``rest`` images are in flight."""
-        while len(self._flying) > rest:
-            yield self._end(self._flying.popleft())
+        while len(self._pending) > rest:
+            yield self._end(self._pending.popleft())

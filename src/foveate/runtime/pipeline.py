@@ -257,10 +257,10 @@ class Pipeline:
         in_flight = InFlight(begin, end, self._drop, self._slots)
         return tiled.merged(in_flight.stream(take))
 
-    def _drop(self, flying: Iterable[Slot]) -> None:
+    def _drop(self, slots: Iterable[Slot]) -> None:
         """Wait for images whose results nobody collects any longer, and ignore their errors."""
         if os.getpid() == self._process:  # their streams run in that process only
-            for slot in flying:
+            for slot in slots:
                 with suppress(Exception):
                     self._end(slot, lambda *_: None)
 

@@ -41,7 +41,7 @@ class LimitedConnection(H11Protocol):
             self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stop the timer of the head."""
         self._stop_watching()
         super().connection_lost(exc)
 
@@ -119,7 +119,7 @@ class LimitedConnection(H11Protocol):
         )
 
     def _refuse_extra(self) -> None:
-        """Answer a client that is one too many, whatever it will send."""
+        """Refuse a connection beyond the limit, whatever its client will send."""
         self._is_extra = True
         self.connections.discard(self)  # so that its end delays no other client
         _logger.warning("connection refused", extra={"fields": {"connections": self.most}})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What browsers ask before a page of another server sends a request (CORS)."""
+"""Preflight requests of browsers, for pages of other servers (CORS)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Cors(CORSMiddleware):
     """Starlette's middleware, whose refusals are JSON."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Return the answer to a browser that asks whether a page may send a request."""
+        """Answer whether a page may send a request."""
         answer = super().preflight_response(request_headers)
         if answer.status_code == HTTPStatus.OK:
             return answer

@@ -163,7 +163,7 @@ def _head_bytes(scope: Scope) -> int:
 def _has_key(headers: Headers, keys: tuple[str, ...]) -> bool:
     scheme, _, given = headers.get("authorization", "").partition(" ")
     content = given.strip().encode("utf-8", "surrogateescape")
-    # All keys are compared, so that the time says nothing of which one is near.
+    # All keys are compared, so that the time reveals nothing about them.
     found = [hmac.compare_digest(content, key.encode()) for key in keys]
     return scheme.lower() == "bearer" and any(found)
 

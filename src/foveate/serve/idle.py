@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a server does when it has nothing to do."""
+"""Releasing memory while a server is idle."""
 
 from __future__ import annotations
 

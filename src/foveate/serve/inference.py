@@ -69,20 +69,20 @@ async def describe_server(request: Request) -> Response:
 
 
 async def check_live(request: Request) -> Response:
-    """Answer that the server lives."""
+    """Answer that the server is alive."""
     del request
     return Response()
 
 
 async def check_ready(request: Request) -> Response:
-    """Answer whether the server, and with it the model, takes images."""
+    """Answer whether the server, and with it the model, is ready for images."""
     service: Service = request.app.state.service
     _check_model(request, service)
     if service.draining:
         raise RequestError(
             503,
             expected="a server that takes images",
-            found="one that ends",
+            found="one that is shutting down",
             remedy="send requests to another server",
         )
     return Response()

@@ -120,7 +120,7 @@ class _Triton:
             self._counts[f"nv_inference_{part}_duration_us"] += round(taken * 1e6)
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics, as a registry wants them."""
+        """Yield the metrics, as registries of the client require."""
         for name, text in _COUNTS.items():
             metric = UntypedMetricFamily(name, text)
             metric.add_sample(name, self._labels, self._counts[name])

@@ -164,7 +164,7 @@ def _accepted(request: Request) -> str:
 
 
 def _weight(accept: str, kind: str) -> float:
-    """Return how much a client wants a media type, by its most specific entry for it."""
+    """Return the weight of a media type in ``Accept``, by the most specific entry that matches it."""
     ranges = ("*/*", f"{kind.partition('/')[0]}/*", kind)
     found = (-1, 0.0)
     for entry in accept.split(","):

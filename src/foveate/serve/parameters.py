@@ -86,7 +86,7 @@ OF_PROPOSALS = (SCORE_THRESHOLD, MAX_PROPOSALS)
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which results a client wants.
+    """Which results a client requests.
 
     Args:
         score_threshold: Smallest score.

@@ -200,14 +200,14 @@ class _Server(uvicorn.Server):
         self._drain: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Start to listen, then call the callback."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals while the server runs; uvicorn would end the process by them afterwards."""
+        """Handle signals while the server runs; uvicorn would raise them again afterwards."""
         loop = asyncio.get_running_loop()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._end, number)

@@ -40,7 +40,7 @@ class Service:
         score_floor: Smallest score of an object that the pipelines return.
         score_threshold: Smallest score of an object, unless a request has its own.
         trace: The latest requests.
-        draining: Whether the server ends, so that it is not ready and takes no more images.
+        draining: Whether the server is shutting down: it is not ready, and takes no more images.
     """
 
     def __init__(self, pipelines: Sequence[RecordedPipeline], options: ServeOptions) -> None:
@@ -69,7 +69,7 @@ class Service:
             Exception: The work failed.
         """
         if self.draining:
-            raise busy_error(503, "a server that ends", 1)
+            raise busy_error(503, "a server that is shutting down", 1)
         call: Call = request.scope["call"]
         with self.admission.place() as place:
             body = await read_body(request, call, self.options)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device and engines that record when the work of an image runs.
 
-They wrap those of a pipeline, which knows nothing of it, so that a pipeline that is not measured
+They wrap those of a pipeline, which is unaware of them, so that a pipeline that is not measured
 pays nothing. On the CPU, the thread of a stream notes the time before and after each piece of work.
 On a GPU, where work is replayed from a graph, only the calls of the host are recorded.
 """

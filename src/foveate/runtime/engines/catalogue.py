@@ -87,14 +87,14 @@ class StagePlans:
 
     def refuse(self, shapes: Shapes | None = None) -> NoPlanError:
         """Return the error for shapes that no plan accepts; without shapes, for any."""
-        reasons, wants = list(self.refusals), "runs on this machine"
+        reasons, needed = list(self.refusals), "runs on this machine"
         if shapes is not None:
             near = sorted(_nearest(plan.metadata, shapes) for plan in self.plans)
             reasons = [text for _, text in near] + reasons
             sides = (f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items())
-            wants = f"takes {', '.join(sides)}"
+            needed = f"takes {', '.join(sides)}"
         error = NoPlanError(
-            f"no compiled plan of the stage {self.stage!r} {wants} "
+            f"no compiled plan of the stage {self.stage!r} {needed} "
             f"({'; '.join(reasons) or 'there is none'})",
             file=self.folder,
             remedy=f"run: {self.command}",

@@ -237,7 +237,7 @@ def _engine_folder(path: Path) -> Path:
 @once  # sessions are opened in several threads, which would exchange stdout for good
 def _prepare() -> None:
     """Load the libraries of CUDA and cuDNN from their wheels, where the linker does not look."""
-    onnxruntime.set_default_logger_severity(4)  # an error tells of a provider that does not start
+    onnxruntime.set_default_logger_severity(4)  # an error reports a provider that does not start
     with contextlib.redirect_stdout(io.StringIO()):  # it prints the names of missing libraries
         onnxruntime.preload_dlls()
 
