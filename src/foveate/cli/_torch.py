@@ -27,20 +27,24 @@ def check_device_and_backend(device: str, backend: str) -> None:
     check_choice("backend", backend, (*BACKENDS, "torch"))
 
 
-def open_torch_pipeline(bundle: str | Path, device: Device, options: PipelineOptions) -> Pipeline:
-    """Return the pipeline of a bundle that runs PyTorch on a device, of which it takes ownership.
+def load_pipeline(
+    bundle: str | Path, device: str, backend: str, options: PipelineOptions
+) -> Pipeline:
+    """Return the pipeline of a bundle, which may run PyTorch.
 
     Raises:
-        BundleError: There is no such bundle, or it is damaged.
-        BackendError: PyTorch does not work on the device.
-        ModelError: The networks cannot be read back from the bundle.
+        FoveateError: See ``foveate.load``; or the networks cannot be read back from the bundle.
     """
     from foveate.bundle import Bundle
-    from foveate.runtime import Pipeline
+    from foveate.runtime import Pipeline, load
+    from foveate.runtime.loading import open_device
 
+    check_device_and_backend(device, backend)
+    if backend != "torch":
+        return load(bundle, device=device, backend=backend, options=options)
     opened = Bundle.open(bundle)
-    _, engines = open_torch_parts(opened, device, options)
-    return Pipeline(opened, engines, device=device, options=options)
+    place, engines = open_torch_parts(opened, open_device(device), options)
+    return Pipeline(opened, engines, device=place, options=options)
 
 
 def open_torch_parts(

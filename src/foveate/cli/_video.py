@@ -5,26 +5,31 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
-from foveate.cli._console import lines_with_bar, print_error, print_line
+from foveate.cli._console import lines_with_bar, print_error, print_line, write_stdout
 from foveate.cli._files import OutputNames, check_outputs, describe
 from foveate.cli._interruption import Interrupted, on_interruption
-from foveate.cli._json_lines import JsonLines
 from foveate.cli._sources import VIDEO_SUFFIXES
 from foveate.errors import FoveateError, InputError, MissingExtraError, OptionError
+from foveate.plain_text import json_text, portable_name
+from foveate.system.files import open_output
 from foveate.system.resources import shortage
 from foveate.video import Frames, WebmWriter
 from foveate.video.opening import check_source, display_name
 
 if TYPE_CHECKING:
+    from foveate.results.detections import Detections
     from foveate.runtime import Pipeline
     from foveate.runtime.video import VideoResults
+    from foveate.video import Frame
 
 # With --latest, an overlay is repeated until the next one; each repetition is encoded.
 _LATEST_RATE = 10.0
@@ -62,7 +67,7 @@ def run_videos(
     if len(sources) == 1:
         check_source(sources[0])  # before the pipeline is opened, which takes longer
     failures: list[FoveateError] = []
-    lines = JsonLines(run.json)
+    lines = _JsonLines(run.json)
     try:
         with open_pipeline() as pipeline:
             for source, target in zip(sources, targets, strict=True):
@@ -83,7 +88,7 @@ def run_videos(
 
 
 def _run_video(
-    pipeline: Pipeline, source: str, target: Path | None, run: VideoRun, lines: JsonLines
+    pipeline: Pipeline, source: str, target: Path | None, run: VideoRun, lines: _JsonLines
 ) -> None:
     to_stderr = run.json == "-"
     frames = Frames(source, policy=run.policy, reader=run.reader, timeout=run.timeout)
@@ -158,3 +163,61 @@ def _failure(error: FoveateError | MemoryError, name: str) -> FoveateError:
         return InputError(short.what, file=name, remedy=short.remedy)
     assert isinstance(error, FoveateError)  # a MemoryError is a shortage
     return error if error.file is not None else InputError(f"the video failed ({error})", file=name)
+
+
+class _JsonLines:
+    """A file of one JSON object per frame, which appears at its path when it is closed.
+
+    Args:
+        target: Path of the file, ``-`` for stdout, or None for no output.
+    """
+
+    def __init__(self, target: str | None) -> None:
+        self._target = target
+        self._files = ExitStack()
+        self._stream: BinaryIO | None = None
+        self._lock = threading.Lock()  # an interruption closes it in another thread
+
+    def write(self, name: str, frame: Frame, detections: Detections) -> None:
+        """Write the line of a frame.
+
+        Args:
+            name: Name of the video.
+            frame: The frame.
+            detections: Detections in the frame.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        if self._target is None:
+            return
+        line = json_text(_entry(name, frame, detections), compact=True)
+        if self._target == "-":
+            write_stdout(line)
+            return
+        with self._lock:
+            if self._stream is None:  # not before, so that a run without results replaces no file
+                self._stream = self._files.enter_context(open_output(Path(self._target)))
+            self._stream.write(line.encode())
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Move the finished lines to the path, also after an error. Closing twice does nothing."""
+        with self._lock:
+            self._files.close()
+
+
+def _entry(name: str, frame: Frame, detections: Detections) -> dict[str, object]:
+    _, height, width = detections.masks.shape
+    entries = detections.to_coco(0)
+    for entry, label in zip(entries, detections.names, strict=True):
+        del entry["image_id"]
+        entry["name"] = label
+    return {
+        "video": portable_name(name),
+        "frame": frame.index,
+        "time": round(frame.time, 6),
+        "width": width,
+        "height": height,
+        "detections": entries,
+    }

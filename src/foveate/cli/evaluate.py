@@ -199,24 +199,22 @@ def _bundle_of(bundle: str, checkpoint: Path | None, detector: Path | None) -> I
 def _open(bundle: str | Path, device: str, backend: str, options: PipelineOptions) -> Pipeline:
     """Return a pipeline, which may run PyTorch, or choose windows as the original code does."""
     from foveate.bundle import Bundle
-    from foveate.cli._torch import check_device_and_backend, open_torch_pipeline
+    from foveate.cli._torch import check_device_and_backend, load_pipeline, open_torch_parts
     from foveate.evaluation.legacy import LegacyOptions, OriginalDevice
     from foveate.runtime import Pipeline
-    from foveate.runtime.loading import load, open_device, open_engines
+    from foveate.runtime.loading import open_engines
 
+    if options.pyramid != "full-resolution":
+        return load_pipeline(bundle, device, backend, options)
     check_device_and_backend(device, backend)
-    if options.pyramid != "full-resolution" and backend != "torch":
-        return load(bundle, device=device, backend=backend, options=options)
-    runs_on = open_device(device)
-    if options.pyramid == "full-resolution":
-        if device not in ("auto", "cpu"):
-            what = f"the original code's choice of windows runs on the CPU, found --device {device}"
-            raise OptionError(what, remedy="omit --device")
-        runs_on = OriginalDevice(LegacyOptions.original())
+    if device not in ("auto", "cpu"):
+        what = f"the original code's choice of windows runs on the CPU, found --device {device}"
+        raise OptionError(what, remedy="omit --device")
+    runs_on, opened = OriginalDevice(LegacyOptions.original()), Bundle.open(bundle)
     if backend == "torch":
-        return open_torch_pipeline(bundle, runs_on, options)
-    opened = Bundle.open(bundle)
-    engines = open_engines(opened, runs_on, backend, options.threads)
+        _, engines = open_torch_parts(opened, runs_on, options)
+    else:
+        engines = open_engines(opened, runs_on, backend, options.threads)
     return Pipeline(opened, engines, device=runs_on, options=options)
 
 

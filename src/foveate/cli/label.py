@@ -168,10 +168,9 @@ def _label(
                 batch.fail(file, error)
                 continue
             done, total = done + 1, total + len(objects)
-            print_part(f"{file}: {len(objects)} object{'s' if len(objects) != 1 else ''}")
+            print_part(f"{file}: {counted(len(objects), 'object', 'objects')}")
     target.finish()
     if done:
-        numbers = (
-            f"{total} object{'s' if total != 1 else ''} in {done} image{'s' if done > 1 else ''}"
-        )
+        objects_in_all = counted(total, "object", "objects")
+        numbers = f"{objects_in_all} in {counted(done, 'image', 'images')}"
         print_line(f"{numbers}: {target.place()}", to_stderr=to_stderr)

@@ -106,7 +106,9 @@ def command(
     show_log("foveate.runtime")
 
     def open_pipeline(options: PipelineOptions = options) -> Pipeline:
-        return _open(bundle, device, backend, options)
+        from foveate.cli._torch import load_pipeline
+
+        return load_pipeline(bundle, device, backend, options)
 
     if not videos:
         _run_images(images, overlays, json, html, options, open_pipeline)
@@ -190,17 +192,6 @@ def _run_images(
     if page.is_written:
         print_line(f"The page is {html}", to_stderr=to_stderr)
     report_failures(batch)
-
-
-def _open(bundle: str, device: str, backend: str, options: PipelineOptions) -> Pipeline:
-    from foveate.cli._torch import check_device_and_backend, open_torch_pipeline
-    from foveate.runtime import load
-    from foveate.runtime.loading import open_device
-
-    check_device_and_backend(device, backend)
-    if backend != "torch":
-        return load(bundle, device=device, backend=backend, options=options)
-    return open_torch_pipeline(bundle, open_device(device), options)
 
 
 def _write_overlay(
