@@ -50,7 +50,7 @@ def reliability(cascade: Cascade, dataset: CocoDataset) -> list[Bin]:
     with TemporaryDirectory() as scratch:
         bundle = export_bundle(replace(cascade, info=raw), Path(scratch) / "bundle")
         with foveate.load(bundle.root, options=options) as pipeline:
-            seen = [observe(pipeline, fold, len(fold), lambda *_: None) for fold in folds]
+            seen = [observe(pipeline, fold, lambda *_: None) for fold in folds]
     scores, right = [], []
     for number, (inputs, found) in enumerate(seen):
         others = [one for index, one in enumerate(seen) if index != number]

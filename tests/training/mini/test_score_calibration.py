@@ -75,7 +75,7 @@ def test_every_detection_is_regarded_where_some_windows_are_empty(
     assert len(detections)
     for index, rank in enumerate(detections.proposals.tolist()):
         np.testing.assert_array_equal(detections.masks[index], proposals.masks[rank])
-    inputs, right = score_calibration.observe(pipeline, dataset, 1, lambda *_: None)
+    inputs, right = score_calibration.observe(pipeline, dataset, lambda *_: None)
     assert inputs.shape == (len(detections), 3)
     np.testing.assert_allclose(
         inputs[:, 2], score_calibration._logit(proposals.scores)[detections.proposals]

@@ -66,7 +66,7 @@ def pipeline_of(folder: Path, calibration: tuple[float, float, float]) -> foveat
 
 
 def observed(pipeline: foveate.Pipeline, data: Any) -> tuple[np.ndarray, np.ndarray]:
-    return observe(pipeline, data, len(data), lambda *_: None)
+    return observe(pipeline, data, lambda *_: None)
 
 
 def test_calibrated_scores_follow_from_what_is_observed(data: Drawn, tmp_path: Path) -> None:

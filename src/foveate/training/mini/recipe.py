@@ -11,7 +11,6 @@ from foveate.training.loop import LoopOptions
 from foveate.training.mini.regions import RegionOptions
 from foveate.training.mini.window_cache import CacheOptions
 
-_FULL_STEPS = {"deepmask": 8_000, "mask_head": 800, "sharpmask": 5_000, "multipathnet": 2_500}
 _FULL_IMAGES = 2_000
 _LEAST_STEPS = {"deepmask": 100, "mask_head": 20, "sharpmask": 100, "multipathnet": 100}
 _LEAST_VIEWS = 120
@@ -59,7 +58,8 @@ class Recipe:
         """
         share, recipe = min(1.0, images / _FULL_IMAGES), cls()
         steps = {
-            name: max(_LEAST_STEPS[name], round(share * full)) for name, full in _FULL_STEPS.items()
+            name: max(least, round(share * getattr(recipe, name).steps))
+            for name, least in _LEAST_STEPS.items()
         }
         views = max(recipe.cache.views_per_image, -(-_LEAST_VIEWS // max(1, images)))
         return replace(recipe, cache=replace(recipe.cache, views_per_image=views)).stepped(steps)
@@ -75,6 +75,6 @@ class Recipe:
     def seeded(self, seed: int) -> Recipe:
         """Return a copy in which every draw follows ``seed``."""
         parts: dict[str, Any] = {
-            name: replace(getattr(self, name), seed=seed) for name in ("cache", *_FULL_STEPS)
+            name: replace(getattr(self, name), seed=seed) for name in ("cache", *_LEAST_STEPS)
         }
         return replace(self, seed=seed, **parts)

@@ -16,7 +16,7 @@ from pycocotools import mask as coco_mask
 import foveate
 from foveate.arrays import BoolArray, Float32Array, Float64Array
 from foveate.datasets import CocoDataset
-from foveate.export.bundle_export import ExportOptions, export_bundle
+from foveate.export.bundle_export import export_bundle
 from foveate.models.checkpoint import load_checkpoint, save_checkpoint
 from foveate.plain_text import counted
 from foveate.progress import Progress, no_progress
@@ -30,11 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def calibrate(
-    checkpoint: Path,
-    dataset: CocoDataset,
-    options: ExportOptions | None = None,
-    progress: Progress = no_progress,
-    images: int | None = None,
+    checkpoint: Path, dataset: CocoDataset, progress: Progress = no_progress
 ) -> tuple[float, float, float]:
     """Fit the calibration of a checkpoint to images, and write it back, unless this was done.
 
@@ -44,25 +40,23 @@ def calibrate(
     Args:
         checkpoint: Checkpoint of a whole cascade.
         dataset: Images that were not trained on.
-        options: Options of the later export, on which scores depend.
         progress: Called with the number of finished images.
-        images: Number of images to use; by default all.
 
     Returns:
         (c0, c1, c2): score = sigmoid(c0 + c1 * logit(probability) + c2 * logit(objectness)).
     """
     cascade = load_checkpoint(checkpoint)
-    count = min(images or len(dataset), len(dataset))
-    notes = {"calibrated on": f"{counted(count, 'image', 'images')}, {dataset.digest[:12]}"}
+    used = counted(len(dataset), "image", "images")
+    notes = {"calibrated on": f"{used}, {dataset.digest[:12]}"}
     if notes.items() <= cascade.info.training.items():
         return cascade.info.calibration
     # Scores must be uncalibrated while their calibration is fitted.
     raw = replace(cascade.info, calibration=_IDENTITY)
     with TemporaryDirectory() as scratch:
-        bundle = export_bundle(replace(cascade, info=raw), Path(scratch) / "bundle", options)
+        bundle = export_bundle(replace(cascade, info=raw), Path(scratch) / "bundle")
         every = foveate.PipelineOptions(score_threshold=_LEAST_SCORE)
         with foveate.load(bundle.root, options=every) as pipeline:
-            inputs, right = observe(pipeline, dataset, count, progress)
+            inputs, right = observe(pipeline, dataset, progress)
     calibration = cascade.info.calibration
     if LEAST_RIGHT <= right.sum() <= len(right) - LEAST_RIGHT:
         calibration = tuple(fit_logistic(inputs, right).tolist())
@@ -72,7 +66,7 @@ def calibrate(
             "least %d that are right and %d that are wrong",
             right.sum(),
             counted(len(right), "detection", "detections"),
-            counted(count, "held-out image", "held-out images"),
+            counted(len(dataset), "held-out image", "held-out images"),
             LEAST_RIGHT,
             LEAST_RIGHT,
         )
@@ -83,14 +77,14 @@ def calibrate(
 
 
 def observe(
-    pipeline: foveate.Pipeline, dataset: CocoDataset, count: int, progress: Progress
+    pipeline: foveate.Pipeline, dataset: CocoDataset, progress: Progress
 ) -> tuple[Float64Array, BoolArray]:
     """Return (N, 3) rows of 1, class log-odds and objectness, and (N,) whether each is right."""
     inputs, right = [np.zeros((0, 3))], [np.zeros(0, bool)]
-    for index in range(count):
+    for index in range(len(dataset)):
         image = dataset.image(index)
         proposals = pipeline.propose(image)
-        progress("calibration", index + 1, count)
+        progress("calibration", index + 1, len(dataset))
         detections = pipeline(image)
         objectness = _logit(proposals.scores)[detections.proposals]
         ones = np.ones(len(detections))
@@ -122,15 +116,15 @@ def _logit(probability: Float32Array) -> Float64Array:
     return np.log(p / (1 - p))
 
 
-def fit_logistic(inputs: Float64Array, right: BoolArray, steps: int = 50) -> Float64Array:
-    """Fit a slightly regularized logistic regression by Newton's method, which takes ten steps.
+def fit_logistic(inputs: Float64Array, right: BoolArray) -> Float64Array:
+    """Fit a slightly regularized logistic regression by Newton's method, which needs ten steps.
 
     Returns:
         (D,) coefficients of (N, D) inputs, a column of ones first, for (N,) labels.
     """
     weights = np.zeros(inputs.shape[1])
     ridge = 1e-3 * np.eye(inputs.shape[1])
-    for _ in range(steps):
+    for _ in range(50):
         p = 1 / (1 + np.exp(-inputs @ weights))
         gradient = inputs.T @ (p - right) + ridge @ weights
         curvature = (inputs * (p * (1 - p))[:, None]).T @ inputs + ridge
