@@ -87,9 +87,7 @@ def _stage(stage: StageReport) -> Iterator[str]:
 def _range(found: ShapeRange | None, word: str) -> str:
     if found is None or word == "out" or found.minimum == found.maximum:
         return ""
-    shapes = (found.minimum, found.optimum, found.maximum)
-    low, best, high = ("x".join(map(str, shape)) for shape in shapes)
-    return f"  ({low} to {high}, typically {best})"
+    return f"  ({found}, typically {'x'.join(map(str, found.optimum))})"
 
 
 def _engine(engine: EngineReport) -> Iterator[str]:
