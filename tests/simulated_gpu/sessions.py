@@ -57,6 +57,10 @@ class SimulatedSession:
         self.session = open_session(source, onnxruntime.SessionOptions())
         self.runs = 0
 
+    def __del__(self) -> None:
+        if hasattr(self, "runs"):  # it was opened
+            self.simulation.stream(self.stream)  # which its handles of cuBLAS and cuDNN still use
+
     def get_providers(self) -> list[str]:
         return [*self.providers, CPU]
 

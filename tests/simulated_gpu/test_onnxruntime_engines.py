@@ -6,13 +6,16 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from weakref import ref
 
 import onnxruntime
 import pytest
 from tests.simulated_gpu.driver.simulation import Simulation
-from tests.simulated_gpu.sessions import simulate_sessions
+from tests.simulated_gpu.sessions import SimulatedSession, simulate_sessions
 
 from foveate.bundle import Bundle
+from foveate.errors import OutOfMemoryError
 from foveate.runtime.devices.cuda import CudaDevice
 from foveate.runtime.devices.cuda_context import CudaContext
 from foveate.runtime.engines import onnxruntime_cuda
@@ -61,3 +64,26 @@ def test_the_libraries_of_cuda_are_loaded_once_and_standard_output_stays(
         one.close()
     sys.stdout.write("after\n")
     assert (len(calls), capsys.readouterr().out) == (1, "after\n")
+
+
+def test_the_stages_that_opened_are_closed_if_another_one_does_not(
+    contrast_bundle: Path, simulated: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulate_sessions(monkeypatch, simulated)
+    bundle = Bundle.open(contrast_bundle)
+    refused, opened = bundle.stage_path("propose").read_bytes(), []
+
+    def open_session(source: Path, options: Any, providers: Any) -> Any:
+        if source.read_bytes() == refused:
+            raise RuntimeError("CUDA failure 2: out of memory ; GPU=0")
+        session = SimulatedSession(simulated, source, options, providers)
+        opened.append(ref(session))
+        return session
+
+    monkeypatch.setattr(onnxruntime_cuda, "open_session", open_session)
+    device = CudaDevice()
+    with pytest.raises(OutOfMemoryError) as caught:
+        open_onnxruntime_engines(bundle, device)
+    assert caught.tb is not None  # its frames are alive while the caller closes the device
+    assert [session() for session in opened] == [None] * 3
+    device.close()

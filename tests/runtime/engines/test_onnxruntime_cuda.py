@@ -41,8 +41,9 @@ def refusal(bundle: Path, *, tensorrt: bool = False, name: str = "refine.onnx") 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the driver describe a GPU."""
+    """Let the driver describe a GPU, and let cuDNN be there."""
     monkeypatch.setattr(onnxruntime_cuda, "current_gpu", lambda: GPU)
+    monkeypatch.setattr(onnxruntime_cuda, "check_cudnn", lambda _: None)
 
 
 def test_a_wheel_without_the_provider_is_refused(

@@ -145,6 +145,7 @@ def _open(source: Path, providers: list[Configured]) -> Any:
     """Open a session, and check that it uses the first of these providers."""
     _prepare()
     name = providers[0][0]
+    check_cudnn(name)
     options = session_options(threads=1)  # only the arithmetic of shapes runs on the CPU
     # The arena then grows by what the runs need only.
     options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
@@ -156,7 +157,6 @@ def _open(source: Path, providers: list[Configured]) -> Any:
         raise _not_started(name, first_line(error)) from error
     if name not in session.get_providers():  # it was silently opened on the CPU
         raise _not_started(name, "although this ONNX Runtime has it")
-    check_cudnn(name)
     return session
 
 

@@ -63,4 +63,10 @@ def open_onnxruntime_engines(
             submit(pool, partial(make, bundle.stage_path(stage), file=file))
             for make, stage, file in zip(makers, stages, files, strict=True)
         ]
-        return {stage: one.result() for stage, one in zip(stages, engines, strict=True)}
+        try:
+            return {stage: one.result() for stage, one in zip(stages, engines, strict=True)}
+        except BaseException:
+            for one in engines:  # before the caller releases the streams that they use
+                if one.exception() is None:
+                    one.result().close()
+            raise
