@@ -269,7 +269,10 @@ def test_levels_are_an_option_of_a_measurement(
         (["--scales", "few"], "--scales must be numbers with commas between them, found 'few'"),
         (["--scales", "3.5"], "the bundle 'contrast' has no level of the scale 3.5: use 0.25, "),
         (["--turns", "3"], "turns must be at least 8, found 3"),
-        (["--max-in-flight", "1", "--max-in-flight", "2"], "max_in_flight changes nothing in the"),
+        (
+            ["--max-in-flight", "1", "--max-in-flight", "2"],
+            "--max-in-flight changes nothing in the",
+        ),
         (["--scenario", "server"], "scenario must be "),
         (["--variant", "no-bundle"], "there is no such bundle: no-bundle"),
         (["--backend", "none"], "there is no backend 'none'"),

@@ -23,7 +23,7 @@ from foveate.cli import invoke
         ("--optimize fold-encoder,fold-encoder", "the pass 'fold-encoder' is given twice: "),
         ("--optimize fold-encoder,fold", "there is no pass 'fold': use some of fold-conv1x1, "),
         ("--name a\nb", r"the name of a bundle must be printable, found 'a\nb': pass a --name "),
-        ("--max-side 1000000000", "max_side must lie in 16..131072, found 1000000000"),
+        ("--max-side 1000000000", "--max-side must lie in 16..131072, found 1000000000"),
     ],
 )
 def test_options_that_cannot_work_are_refused_before_the_export(

@@ -75,11 +75,14 @@ def test_the_recall_of_tiles_is_evaluated(image: str, contrast_bundle: Path) -> 
             ["--tiles", "many"],
             "--tiles must be auto, off, or the side of a tile in pixels, found 'many'",
         ),
-        (["--tiles", "40"], "tiles must be at least 64, found 40"),
-        (["--tile-overlap", "9"], "tile_overlap needs tiles, found tile_overlap=9, tiles='off'"),
+        (["--tiles", "40"], "foveate: --tiles must be at least 64, found 40"),
+        (
+            ["--tile-overlap", "9"],
+            "foveate: --tile-overlap needs tiles, found --tile-overlap=9, --tiles='off'",
+        ),
         (
             ["--tiles", "256", "--tile-overlap", "200"],
-            "tile_overlap must be at most half of the side of the tiles, 256, found 200",
+            "foveate: --tile-overlap must be at most half of the side of the tiles, 256, found 200",
         ),
     ],
 )

@@ -72,6 +72,10 @@ def invoke_command(arguments: Sequence[str]) -> int:
     except Exception as error:  # every error becomes one line, except with --debug
         if debug:
             raise
+        if isinstance(error, OptionError):
+            from foveate.cli._options import with_flags
+
+            error = with_flags(error, get_command(build_app(chosen)))
         print_error(_explain(error, chosen))
         return 1
     return 0

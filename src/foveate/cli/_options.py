@@ -2,9 +2,10 @@
 """Options and arguments that several commands share."""
 
 import os
+import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import typer
 from typer.core import TyperOption
@@ -13,6 +14,9 @@ from foveate.errors import OptionError
 
 # The default of `PipelineOptions`, whose import would delay the help texts; a test compares them.
 DEFAULT_SCORE_THRESHOLD = 0.25
+
+# A field in an error: its first word before a verb, a word before an equals sign, or with underscores.
+_FIELD = re.compile(r"\A[a-z_]+(?= (?:must|needs|is) )|\b[a-z_]+(?==)|\b[a-z]+(?:_[a-z]+)+\b")
 
 _BUNDLE_HELP = (
     "Name of a shipped bundle, path of a bundle, or its name on the Hugging Face Hub, such as "
@@ -161,6 +165,24 @@ def _written(option: TyperOption, context: typer.Context) -> str:
     # A switch that is off, such as --latest of --every/--latest, is written by a secondary name.
     off = context.params[str(option.name)] is False
     return (option.secondary_opts if off else option.opts)[0]
+
+
+def with_flags(error: OptionError, command: Any) -> OptionError:
+    """Return an error with the fields of options as the user of a command types them.
+
+    Fields have the names of the parameters of the command, or of one of its subcommands.
+    """
+    commands, flags = [command], dict[str, str]()
+    for one in commands:
+        commands += getattr(one, "commands", {}).values()
+        flags |= {
+            str(each.name): each.opts[0] for each in one.params if isinstance(each, TyperOption)
+        }
+
+    def typed(text: str | None) -> str:
+        return _FIELD.sub(lambda found: flags.get(found[0], found[0]), text or "")
+
+    return OptionError(typed(error.what), file=error.file, remedy=typed(error.remedy))
 
 
 def refuse_together(**given: bool) -> None:

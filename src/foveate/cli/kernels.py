@@ -14,10 +14,11 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("build")
 def build(
     *,
-    arch: Annotated[
+    architectures: Annotated[
         list[str] | None,
         typer.Option(
-            help="GPU to compile for, such as sm_89, or all; by default this machine's. Repeatable."
+            "--arch",
+            help="GPU to compile for, such as sm_89, or all; by default this machine's. Repeatable.",
         ),
     ] = None,
     tensorrt_include: Annotated[
@@ -35,12 +36,12 @@ def build(
 
     nvcc = plugins.require_nvcc()
     headers = plugins.find_headers(tensorrt_include)
-    architectures = plugins.ordered(arch or plugins.find_architectures())
-    print_line(f"{nvcc.version}, headers in {headers}, for {', '.join(architectures)}")
+    chosen = plugins.ordered(architectures or plugins.find_architectures())
+    print_line(f"{nvcc.version}, headers in {headers}, for {', '.join(chosen)}")
     if output is None:
-        for one in architectures:
+        for one in chosen:
             print_line(str(obtain_library(one, headers)))
         return
     check_outputs(output)  # before minutes of compiling
-    built = plugins.build_library(output, architectures=architectures, headers=headers, nvcc=nvcc)
+    built = plugins.build_library(output, architectures=chosen, headers=headers, nvcc=nvcc)
     print_line(f"{built}: use it with foveate compile --plugins {built}")

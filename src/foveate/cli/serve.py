@@ -73,8 +73,8 @@ def command(
     ] = 512,
     max_bytes: Annotated[int, typer.Option(help="Largest body in bytes.")] = 32 << 20,
     max_pixels: Annotated[int, typer.Option(help="Largest image in pixels.")] = 50_000_000,
-    model_name: Annotated[
-        str, typer.Option(help="Name of the model in the Open Inference Protocol.")
+    model: Annotated[
+        str, typer.Option("--model-name", help="Name of the model in the Open Inference Protocol.")
     ] = "foveate",
     key_file: Annotated[
         Path | None,
@@ -89,9 +89,12 @@ def command(
     certificate_key: Annotated[
         Path | None, typer.Option(help="PEM file of its private key.")
     ] = None,
-    allow_origin: Annotated[
+    origins: Annotated[
         list[str] | None,
-        typer.Option(help="Origin of pages that may send requests, such as https://example.org."),
+        typer.Option(
+            "--allow-origin",
+            help="Origin of pages that may send requests, such as https://example.org.",
+        ),
     ] = None,
     trace: Annotated[
         Path | None,
@@ -124,7 +127,7 @@ def command(
     )
     _check_access(address, key_file, no_key=no_key)
     options = ServeOptions(
-        model=model_name,
+        model=model,
         workers=workers,
         slots=slots,
         queue=queue,
@@ -136,7 +139,7 @@ def command(
         kept_requests=0 if trace is None else _TRACED_REQUESTS,
         keys=() if key_file is None else read_keys(key_file),
         hosts=() if no_key or key_file is not None else LOOPBACK,
-        origins=tuple(allow_origin or ()),
+        origins=tuple(origins or ()),
     )
     pipeline_options = PipelineOptions(
         preset=preset,
