@@ -31,12 +31,23 @@ ABSENT = ("torch", "onnx_ir", "onnxscript", "safetensors")  # the rest of the ex
 def test_a_command_needs_no_pytorch(
     words: str, written: str | None, contrast_bundle: Path, tmp_path: Path
 ) -> None:
+    arguments = [str(contrast_bundle) if one == "BUNDLE" else one for one in words.split()]
+    run_without(ABSENT, arguments, tmp_path)
+    assert written is None or (tmp_path / written).exists()
+
+
+@pytest.mark.parametrize("command", ["list", "prune"])
+def test_the_cache_of_engines_needs_no_onnx(command: str, tmp_path: Path) -> None:
+    run_without((*ABSENT, "onnx"), ["cache", command, "--cache", "cache"], tmp_path)
+
+
+def run_without(absent_modules: tuple[str, ...], arguments: list[str], tmp_path: Path) -> None:
+    """Run a command, which must succeed, where some modules are not installed."""
     (tmp_path / "modules").mkdir()
-    for name in ABSENT:
+    for name in absent_modules:
         absent = f"raise ModuleNotFoundError('{name} is absent', name='{name}')\n"
         (tmp_path / "modules" / f"{name}.py").write_text(absent, encoding="utf-8")
     paths = os.pathsep.join([str(tmp_path / "modules"), *filter(None, sys.path)])
-    arguments = [str(contrast_bundle) if one == "BUNDLE" else one for one in words.split()]
     done = subprocess.run(
         [sys.executable, "-P", "-m", "foveate", *arguments],
         env={**os.environ, "PYTHONPATH": paths},
@@ -46,4 +57,3 @@ def test_a_command_needs_no_pytorch(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert written is None or (tmp_path / written).exists()

@@ -18,8 +18,6 @@ from foveate.export.engines.cache import EngineCache
 from foveate.export.engines.options import CompileOptions
 from foveate.export.engines.process import BuildJob, run_build
 from foveate.export.engines.shapes import EngineSpec, engine_specs
-from foveate.export.engines.turing import TURING, check_products
-from foveate.export.execution.stage_model import custom_ops, load_stage
 from foveate.kernels.plugins.build import source_digest
 from foveate.kernels.plugins.library import (
     check_library,
@@ -72,6 +70,10 @@ def build_requests(bundle: Bundle, options: CompileOptions) -> list[BuildRequest
         FoveateError: The target is not installed, has no GPU to build for, is for a later CUDA than
             the driver, or lacks an operation that a stage needs there; or a file is invalid.
     """
+    # They need ONNX, which the cache of engines does not.
+    from foveate.export.engines.turing import TURING, check_products  # noqa: PLC0415 - see above
+    from foveate.export.execution.stage_model import custom_ops, load_stage  # noqa: PLC0415 - see above
+
     installed, gpu = find_installed(options.target), current_gpu()
     archs, sources = _archs(options, gpu), source_digest()
     if gpu is not None and gpu.arch in archs:
