@@ -34,11 +34,7 @@ _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file atomically; see :func:`open_output`.
-
-    Raises:
-        InputError: The file cannot be written; an existing file is unchanged.
-    """
+    """Write a file atomically; see :func:`open_output`, also for what is raised."""
     with open_output(path) as stream:
         stream.write(content)
 
