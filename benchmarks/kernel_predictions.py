@@ -24,12 +24,12 @@ from foveate.bench.gpus import GPUS, REACH, Gpu
 from foveate.bundle import Bundle
 from foveate.runtime.sizes import Sizes
 
+_BINS = 7  # per side of a pooled region
 _BLEND = 9  # three mixes of a difference, a product and a sum
 _DECODING = 70  # of a box, of which an exponential takes about 20, twice
 _CALIBRATION = 90  # a logarithm and an exponential of about 35 each, three divisions, the rest
-_OVERLAP = (
-    18  # four limits, two comparisons, six sides, three areas, two sums of the union, threshold
-)
+# Four limits, two comparisons, six sides, three areas, two sums of the union, and the threshold.
+_OVERLAP = 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +60,7 @@ class Cost:
 
     @classmethod
     def of_letterbox(
-        cls,
-        image: tuple[int, int],
-        size: tuple[int, int],
-        canvas: tuple[int, int],
-        itemsize: int = 4,
+        cls, image: tuple[int, int], size: tuple[int, int], canvas: tuple[int, int]
     ) -> Cost:
         """Count placing a resized image on a canvas.
 
@@ -72,29 +68,23 @@ class Cost:
             image: Rows and columns of the image.
             size: Rows and columns of the image on the canvas.
             canvas: Rows and columns of the canvas.
-            itemsize: Bytes of an element of the canvas.
         """
         resized = cls.of_resize(image, size)
-        written = 3 * prod(canvas) * itemsize
+        written = 4 * 3 * prod(canvas)
         return cls(read=resized.read, written=written, operations=resized.operations)
 
     @classmethod
     def of_roi_max_pool(
-        cls,
-        feature_map: tuple[int, int, int],
-        regions: Iterable[tuple[int, int]],
-        bins: tuple[int, int] = (7, 7),
-        itemsize: int = 4,
+        cls, feature_map: tuple[int, int, int], regions: Iterable[tuple[int, int]]
     ) -> Cost:
         """Count pooling from a (channels, rows, columns) map; regions in its rows and columns."""
         channels, height, width = feature_map
         pixels, count = 0, 0
         for rows, columns in regions:
-            spans = _bin_lengths(rows, bins[0]), _bin_lengths(columns, bins[1])
-            pixels += sum(spans[0]) * sum(spans[1])
+            pixels += sum(_bin_lengths(rows)) * sum(_bin_lengths(columns))
             count += 1
-        read = channels * min(pixels, height * width) * itemsize + 20 * count
-        written = count * channels * prod(bins) * itemsize
+        read = 4 * channels * min(pixels, height * width) + 20 * count
+        written = 4 * channels * count * _BINS**2
         return cls(read=read, written=written, operations=channels * pixels)
 
     @classmethod
@@ -109,20 +99,17 @@ class Cost:
         )
 
     @classmethod
-    def of_upsample(
-        cls, shape: tuple[int, ...], factor: int, itemsize: int = 4, *, summed: bool = False
-    ) -> Cost:
-        """Count upsampling an (N, C, H, W) map, or the rectified sum of two."""
+    def of_upsample(cls, shape: tuple[int, ...], factor: int) -> Cost:
+        """Count upsampling the rectified sum of two (N, C, H, W) maps."""
         elements = prod(shape)
         grown = elements * factor * factor
-        read = elements * itemsize * (2 if summed else 1)
-        operations = _BLEND * grown + (2 * elements if summed else 0)
-        return cls(read=read, written=grown * itemsize, operations=operations)
+        operations = _BLEND * grown + 2 * elements
+        return cls(read=2 * 4 * elements, written=4 * grown, operations=operations)
 
     @classmethod
-    def of_cropping(cls, patches: tuple[int, ...], itemsize: int = 4) -> Cost:
+    def of_cropping(cls, patches: tuple[int, ...]) -> Cost:
         """Count copying (K, C, P, P) patches out of maps."""
-        size = prod(patches) * itemsize
+        size = 4 * prod(patches)
         return cls(read=size + 12 * patches[0], written=size)
 
     @classmethod
@@ -144,16 +131,6 @@ class Cost:
             written=4 * boxes + 4,
             operations=2 * boxes * boxes,
             wide_operations=_OVERLAP * pairs,
-        )
-
-    @classmethod
-    def of_decoding(cls, boxes: int, classes: int) -> Cost:
-        """Count moving each box by each class's deltas."""
-        results = boxes * classes
-        return cls(
-            read=16 * boxes + 16 * results,
-            written=16 * results,
-            wide_operations=_DECODING * results,
         )
 
     @classmethod
@@ -207,9 +184,9 @@ def _parts(gpu: Gpu, cost: Cost) -> dict[str, float]:
     }
 
 
-def _bin_lengths(length: int, bins: int) -> list[int]:
+def _bin_lengths(length: int) -> list[int]:
     """Return the pixels of each bin of Caffe's rounding along an axis, before clipping."""
-    return [ceil((k + 1) * length / bins) - k * length // bins for k in range(bins)]
+    return [ceil((k + 1) * length / _BINS) - k * length // _BINS for k in range(_BINS)]
 
 
 HEIGHT, WIDTH = 480, 640
@@ -289,7 +266,7 @@ def workload() -> dict[str, Cost]:
             windows, manifest.mask.size, (HEIGHT, WIDTH), windows * BOX**2
         ),
         f"`bilinear_upsample`, map, relu(a + b), ({windows}, 512, 10, 10) to 20 x 20": (
-            Cost.of_upsample((windows, 512, 10, 10), 2, summed=True)
+            Cost.of_upsample((windows, 512, 10, 10), 2)
         ),
         f"`nms`, {windows} boxes": Cost.of_nms(windows),
         "`nms`, 1,000 boxes": Cost.of_nms(1000),

@@ -43,12 +43,12 @@ def test_bytes_are_those_of_the_arrays() -> None:
     paste = Cost.of_paste(7, 16, (50, 70), 100.0)
     assert paste.read == logits.nbytes + np.empty((7, 4), np.float32).nbytes
     assert paste.written == bits.nbytes + 7 * (4 + 16)
-    canvas = np.empty((3, 12, 13), np.float16)
-    level = Cost.of_letterbox((10, 11), (5, 6), (12, 13), itemsize=2)
+    canvas = np.empty((3, 12, 13), np.float32)
+    level = Cost.of_letterbox((10, 11), (5, 6), (12, 13))
     assert level.written == canvas.nbytes
     assert level.read == 3 * 10 * 11
     assert level.operations == Cost.of_resize((10, 11), (5, 6)).operations
-    up = Cost.of_upsample((2, 3, 4, 5), 2, summed=True)
+    up = Cost.of_upsample((2, 3, 4, 5), 2)
     assert (up.read, up.written) == (2 * 120 * 4, 480 * 4)
     resize = Cost.of_resize((30, 40), (12, 16))
     assert (resize.read, resize.written, resize.operations) == (3600, 576, 7200)
@@ -80,8 +80,7 @@ def test_postprocessing_decodes_and_compares_only_what_scores_enough() -> None:
     assert some.read == none.read + 6 * 16
     assert none.written == some.written == 7 * (16 + 4 + 8 + 4) + 4
     # Two of each class, which are one pair, and six boxes to decode.
-    overlap, decoding = Cost.of_nms(2), Cost.of_decoding(6, 1)
-    more = 3 * overlap.wide_operations + decoding.wide_operations
+    more = 3 * Cost.of_nms(2).wide_operations + 6 * 70
     assert some.wide_operations == pytest.approx(none.wide_operations + more)
 
 

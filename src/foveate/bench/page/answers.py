@@ -79,7 +79,7 @@ def _typical(record: Record, styles: Styles) -> str:
         return ""
     shares = path_shares(critical_path(image), image.processing)
     text = f"The {duration(image.processing)} of a typical image, {image.name}:"
-    return paragraph(text, "note") + share_bar(shares, styles, "Critical path of a typical image")
+    return paragraph(text, "note") + share_bar(shares, styles)
 
 
 def _why(record: Record) -> Iterator[str]:

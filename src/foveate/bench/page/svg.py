@@ -42,17 +42,16 @@ class Chart:
         if title:
             self._text("100%", self._height + 36, title, "end")
 
-    def y_axis(self, text_of: Callable[[float], str], title: str = "") -> None:
+    def y_axis(self, text_of: Callable[[float], str], title: str) -> None:
         """Add the vertical axis: a line per tick, with its label to the left."""
         assert self._y is not None
         for tick in self._y.ticks:
             y = self._top(tick)
             self._add(f'<line class="grid" x2="100%" y1="{y}" y2="{y}"/>')
             self._add(f'<text x="-8" y="{y}" dy="4" class="end">{safe(text_of(tick))}</text>')
-        if title:
-            self._text("-50", -12, title, "title")
+        self._text("-50", -12, title, "title")
 
-    def line(self, points: Iterable[tuple[float, float]], style: str, title: str = "") -> None:
+    def line(self, points: Iterable[tuple[float, float]], style: str, title: str) -> None:
         """Add a line through points."""
         path = "L".join(f"{self._stretched(x)} {self._top(y)}" for x, y in points)
         self._stretch(f'<path class="line {style}" d="M{path}">{_title(title)}</path>')

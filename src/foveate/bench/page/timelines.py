@@ -76,9 +76,11 @@ def path_shares(path: CriticalPath, processing: float) -> dict[tuple[str, str], 
     return {key: seconds / processing for key, seconds in ordered if seconds > 0}
 
 
-def share_bar(shares: dict[tuple[str, str], float], styles: Styles, name: str) -> str:
-    """Return shares as one bar with its legend."""
-    chart = Chart(name, height=30, x=Scale(low=0.0, high=1.0, ticks=()))
+def share_bar(shares: dict[tuple[str, str], float], styles: Styles) -> str:
+    """Return the shares of a critical path as one bar with its legend."""
+    chart = Chart(
+        "Critical path of a typical image", height=30, x=Scale(low=0.0, high=1.0, ticks=())
+    )
     start, entries = 0.0, []
     for (kind, part), share in shares.items():
         if share < _NAMED:
