@@ -12,6 +12,7 @@ import numpy as np
 
 from foveate.bench.benchmark import Benchmark
 from foveate.bench.building import Surroundings, build_record
+from foveate.bench.energy import EnergyMeter
 from foveate.bench.options import BenchOptions
 from foveate.bench.record import Input, Record, Subject
 from foveate.tracing.image_trace import ImageTrace, Work
@@ -123,24 +124,45 @@ def inputs(count: int) -> tuple[Input, ...]:
     )
 
 
-def run_benchmark(
-    seconds: Callable[[int], float], options: BenchOptions, *, images: int = 1, workers: int = 1
+def simulated_benchmark(
+    seconds: Callable[[int], float],
+    options: BenchOptions,
+    *,
+    images: int = 1,
+    workers: int = 1,
+    clock: SimulatedClock | None = None,
+    meter: EnergyMeter | None = None,
 ) -> Benchmark:
-    """Run a scenario on a simulated clock."""
-    clock = SimulatedClock(workers if options.scenario == "server" else 1)
-    benchmark = Benchmark(
+    """Return a benchmark on a simulated clock, by default one of its own."""
+    clock = clock or SimulatedClock(workers if options.scenario == "server" else 1)
+    return Benchmark(
         SimulatedSystem(clock, seconds, workers),
         options,
         sizes=[(one.height, one.width) for one in inputs(images)],
         in_flight=workers,
         clock=clock,
+        meter=meter,
     )
+
+
+def run_benchmark(
+    seconds: Callable[[int], float], options: BenchOptions, *, images: int = 1, workers: int = 1
+) -> Benchmark:
+    """Run a scenario on a simulated clock."""
+    benchmark = simulated_benchmark(seconds, options, images=images, workers=workers)
     benchmark.run()
     return benchmark
+
+
+def record_of_run(
+    benchmark: Benchmark, *, images: int = 1, floor: Benchmark | None = None
+) -> Record:
+    return build_record(
+        benchmark, Surroundings(subject=subject(), inputs=inputs(images)), floor=floor
+    )
 
 
 def simulated_record(
     seconds: Callable[[int], float], options: BenchOptions, *, images: int = 1
 ) -> Record:
-    benchmark = run_benchmark(seconds, options, images=images)
-    return build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(images)))
+    return record_of_run(run_benchmark(seconds, options, images=images), images=images)

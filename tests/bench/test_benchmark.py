@@ -11,23 +11,19 @@ from typing import Any, Literal
 import pytest
 from tests.bench.simulated import (
     SimulatedClock,
-    SimulatedSystem,
-    inputs,
     noisy,
+    record_of_run,
     run_benchmark,
+    simulated_benchmark,
     simulated_record,
-    subject,
 )
 
 from foveate.bench import building
-from foveate.bench.benchmark import Benchmark
-from foveate.bench.building import Surroundings, build_record
 from foveate.bench.energy import EnergyMeter
 from foveate.bench.figures import Distribution
 from foveate.bench.options import BenchOptions
 from foveate.bench.page.image_work import typical_image
 from foveate.bench.percentiles import distribution
-from foveate.bench.record import Record
 from foveate.bench.scenarios import Sample
 from foveate.bench.stopping import Stopping
 from foveate.errors import OptionError
@@ -96,18 +92,12 @@ def test_a_number_of_images_ends_a_run_whatever_the_time(
 def test_the_timeline_begins_with_the_image_that_started_first() -> None:
     """The first image takes a second, and others are finished before it."""
     times = itertools.chain([1.0], itertools.repeat(0.1))
-    clock = SimulatedClock(2)
-    benchmark = Benchmark(
-        SimulatedSystem(clock, lambda _: next(times)),
-        BenchOptions(scenario="server", rate=4, count=40),
-        sizes=[(48, 64)],
-        in_flight=2,
-        clock=clock,
-    )
+    options = BenchOptions(scenario="server", rate=4, count=40)
+    benchmark = simulated_benchmark(lambda _: next(times), options, workers=2)
     benchmark.begin()
-    benchmark.measure(itertools.repeat(0), Stopping(benchmark.options, clock))
+    benchmark.measure(itertools.repeat(0), Stopping(options, benchmark.clock))
     benchmark.end("count")
-    record = build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
+    record = record_of_run(benchmark)
     starts = [one.start for one in record.timeline]
     assert min(starts) == 0
     assert starts[0] > 0
@@ -152,18 +142,11 @@ def test_a_record_of_a_run_that_did_not_end_is_marked(tmp_path: Path) -> None:
             counter.write_text("9000000")
             raise StopError from None
 
-    clock = SimulatedClock()
-    benchmark = Benchmark(
-        SimulatedSystem(clock, seconds),
-        BenchOptions(seconds=100, warm_up=0),
-        sizes=[(48, 64)],
-        in_flight=1,
-        clock=clock,
-        meter=EnergyMeter(None, tmp_path),
-    )
+    options, meter = BenchOptions(seconds=100, warm_up=0), EnergyMeter(None, tmp_path)
+    benchmark = simulated_benchmark(seconds, options, meter=meter)
     with pytest.raises(StopError):
         benchmark.run()
-    record = build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
+    record = record_of_run(benchmark)
     assert record.interrupted
     assert (record.outcome.stopped, record.outcome.images) == ("interrupted", 10)
     assert record.latency.percentile(50).value == 1.0
@@ -180,22 +163,15 @@ def test_energy_is_not_known_if_its_counter_started_again(
     counter.parent.mkdir(parents=True)
     counter.with_name("name").write_text("package-0")
     counter.write_text(f"{readings[0]}000000")
-    clock = SimulatedClock()
 
     def seconds(_: int) -> float:
         counter.write_text(f"{readings[1 + block]}000000")
         return 1.0
 
-    benchmark = Benchmark(
-        SimulatedSystem(clock, seconds),
-        BenchOptions(),
-        sizes=[(48, 64)],
-        in_flight=1,
-        clock=clock,
-        meter=EnergyMeter(None, tmp_path),
-    )
+    options = BenchOptions()
+    benchmark = simulated_benchmark(seconds, options, meter=EnergyMeter(None, tmp_path))
     for block in (0, 1):
-        benchmark.measure([0, 0], Stopping(BenchOptions(), clock), block=block)
+        benchmark.measure([0, 0], Stopping(options, benchmark.clock), block=block)
     assert benchmark.joules == joules
 
 
@@ -211,7 +187,7 @@ def test_an_image_that_ends_while_a_record_is_built_is_not_in_it(
         return distribution(*args, **values)
 
     monkeypatch.setattr(building, "distribution", ending)
-    record = build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
+    record = record_of_run(benchmark)
     assert len(benchmark.collection.rows) > len(record.samples.end)
     assert all(one.sample < len(record.samples.end) for one in record.tails.slowest)
 
@@ -219,7 +195,7 @@ def test_an_image_that_ends_while_a_record_is_built_is_not_in_it(
 def test_the_processor_time_of_a_run_that_still_goes_on_is_not_known() -> None:
     benchmark = run_benchmark(lambda _: 1.0, BenchOptions(seconds=20, warm_up=0))
     benchmark.processor_seconds = 0.0
-    record = build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
+    record = record_of_run(benchmark)
     assert record.resources.processor_seconds is None
 
 
@@ -238,13 +214,8 @@ def test_the_processor_time_of_a_run_that_still_goes_on_is_not_known() -> None:
 def test_a_rate_is_held_but_for_a_few_images(
     due: int, late: int, in_flight: int, held: bool
 ) -> None:
-    benchmark = Benchmark(
-        SimulatedSystem(SimulatedClock(), lambda _: 1.0),
-        BenchOptions(scenario="server", rate=1.0),
-        sizes=[(48, 64)],
-        in_flight=in_flight,
-        clock=SimulatedClock(),
-    )
+    options = BenchOptions(scenario="server", rate=1.0)
+    benchmark = simulated_benchmark(lambda _: 1.0, options, workers=in_flight)
     image = Sample(index=0, worker=0, arrival=0.0, start=1.0, end=2.0, trace=None)
     for _ in range(due - late):
         benchmark.collection.add(image, warm_up=False, block=None, switches=None)
@@ -252,14 +223,10 @@ def test_a_rate_is_held_but_for_a_few_images(
     assert benchmark.kept_up is held
 
 
-def record_of(benchmark: Benchmark) -> Record:
-    return build_record(benchmark, Surroundings(subject=subject(), inputs=inputs(1)))
-
-
 def test_costs_are_per_measured_image() -> None:
     benchmark = run_benchmark(lambda _: 1.0, BenchOptions(seconds=8, warm_up=3, tolerance=0))
     benchmark._joules[:], benchmark.processor_seconds = [20.0, 4.0], 4.0
-    record = record_of(benchmark)
+    record = record_of_run(benchmark)
     assert (record.outcome.images, record.outcome.warm_up) == (8, 3)
     assert (record.resources.joules_per_image, record.resources.processor_seconds) == (3.0, 0.5)
 
@@ -271,7 +238,7 @@ def test_refusals_are_counted_by_status_with_the_time_until_the_answer() -> None
             index=0, worker=0, arrival=1.0, start=2.0, end=2 + seconds, trace=None, refused=status
         )
         benchmark.refusals.append(one)
-    found = record_of(benchmark).refusals
+    found = record_of_run(benchmark).refusals
     assert [(status, one.count, one.mean) for status, one in found.items()] == [
         ("429", 1, 0.5),
         ("503", 2, 0.5),
@@ -287,7 +254,7 @@ def test_the_stage_that_takes_the_longest_comes_first() -> None:
 def test_images_that_never_started_waited_longer_than_all_others() -> None:
     benchmark = run_benchmark(lambda _: 1.0, BenchOptions(seconds=8, warm_up=0, tolerance=0))
     benchmark.unstarted = 4
-    record = record_of(benchmark)
+    record = record_of_run(benchmark)
     for one in (record.waiting, record.latency):
         assert (one.count, one.mean, one.largest) == (12, None, None)
 

@@ -11,15 +11,13 @@ import numpy as np
 import pytest
 from tests.bench.simulated import (
     SimulatedClock,
-    SimulatedSystem,
-    inputs,
     noisy,
+    record_of_run,
+    simulated_benchmark,
     simulated_record,
-    subject,
 )
 
-from foveate.bench.benchmark import Benchmark, run_in_turns
-from foveate.bench.building import Surroundings, build_record
+from foveate.bench.benchmark import run_in_turns
 from foveate.bench.compare import compare
 from foveate.bench.comparison import Ratio
 from foveate.bench.figures import RateSearch, RateTrial
@@ -131,11 +129,10 @@ def in_turns(seed: int, factor: float, drift: float) -> tuple[Record, Record]:
 
     runs = []
     for number, scale in ((0, factor), (1, 1.0)):
-        system = SimulatedSystem(clock, drifting(noisy(seed + number, mean=0.1 * scale)))
-        runs.append(Benchmark(system, OPTIONS, sizes=[(48, 64)], in_flight=1, clock=clock))
+        seconds = drifting(noisy(seed + number, mean=0.1 * scale))
+        runs.append(simulated_benchmark(seconds, OPTIONS, clock=clock))
     run_in_turns(runs[0], runs[1], 1)
-    surroundings = Surroundings(subject=subject(), inputs=inputs(1))
-    return build_record(runs[0], surroundings), build_record(runs[1], surroundings)
+    return record_of_run(runs[0]), record_of_run(runs[1])
 
 
 def test_turns_are_paired_so_that_a_drift_cancels() -> None:
@@ -175,11 +172,7 @@ def test_turns_go_a_b_b_a() -> None:
 
 
 def test_turns_refuse_a_schedule() -> None:
-    options = BenchOptions(scenario="server", rate=1.0)
-    clock = SimulatedClock()
-    run = Benchmark(
-        SimulatedSystem(clock, noisy(0)), options, sizes=[(4, 4)], in_flight=1, clock=clock
-    )
+    run = simulated_benchmark(noisy(0), BenchOptions(scenario="server", rate=1.0))
     with pytest.raises(OptionError, match="turns would interrupt the schedule .*: use --scenario"):
         run_in_turns(run, run, 1)
 

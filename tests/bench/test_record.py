@@ -11,10 +11,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.bench.simulated import inputs, noisy, run_benchmark, simulated_record, subject
+from tests.bench.simulated import noisy, record_of_run, run_benchmark, simulated_record
 from tests.samples.paths import ROOT
 
-from foveate.bench.building import Surroundings, build_record
 from foveate.bench.json_schema import record_schema
 from foveate.bench.options import BenchOptions
 from foveate.bench.record import Record
@@ -73,8 +72,7 @@ def test_a_record_is_read_as_it_was_written(record: Record, tmp_path: Path) -> N
 def test_the_floor_is_a_share_of_the_median() -> None:
     run = run_benchmark(lambda _: 0.2, OPTIONS)
     floor = run_benchmark(lambda _: 0.002, OPTIONS)
-    surroundings = Surroundings(subject=subject(), inputs=inputs(1))
-    found = build_record(run, surroundings, floor=floor).floor
+    found = record_of_run(run, floor=floor).floor
     assert found is not None
     assert found.share == pytest.approx(0.01)
 

@@ -12,14 +12,13 @@ from typing import Any, Literal
 import jsonschema
 import pytest
 from rich.console import Console
-from tests.bench.simulated import SimulatedClock, SimulatedSystem, inputs, subject
+from tests.bench.simulated import SimulatedClock, inputs, record_of_run, simulated_benchmark
 from tests.bench.sweeps import ALL, point, sweep_of
 from tests.conftest import write_contrast_bundle
 from tests.runtime.test_sizes import OWN, SHARED
 from tests.samples.paths import ROOT
 
-from foveate.bench.benchmark import Benchmark, run_in_turns
-from foveate.bench.building import Surroundings, build_record
+from foveate.bench.benchmark import run_in_turns
 from foveate.bench.json_schema import sweep_schema
 from foveate.bench.options import BenchOptions
 from foveate.bench.ratios import CompareOptions, ratio_of_images
@@ -135,19 +134,12 @@ def test_ratios_of_some_images_are_theirs(scenario: Literal["single-stream", "of
     """The candidate takes half as long for the first image, and twice as long for the second."""
     factors, clock = (0.5, 2.0), SimulatedClock()
     options = BenchOptions(scenario=scenario, warm_up=0)
-    surroundings = Surroundings(subject=subject(), inputs=inputs(2))
     runs = [
-        Benchmark(
-            SimulatedSystem(clock, seconds),
-            options,
-            sizes=[(48, 64), (48, 65)],
-            in_flight=1,
-            clock=clock,
-        )
+        simulated_benchmark(seconds, options, images=2, clock=clock)
         for seconds in (lambda index: 0.1 * factors[index], lambda _: 0.1)
     ]
     run_in_turns(runs[0], runs[1], 2, turns=8)
-    candidate, baseline = (build_record(run, surroundings) for run in runs)
+    candidate, baseline = (record_of_run(run, images=2) for run in runs)
     assert candidate.outcome.stopped == "count"
     for image, factor in enumerate(factors):
         found = ratio_of_images(baseline, candidate, CompareOptions(), [image])

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.bench.simulated import SimulatedClock, SimulatedSystem, noisy, simulated_record
+from tests.bench.simulated import noisy, run_benchmark, simulated_record
 
-from foveate.bench.benchmark import Benchmark
 from foveate.bench.collecting import columns
 from foveate.bench.options import BenchOptions
 from foveate.bench.samples import Span
@@ -22,12 +21,8 @@ Event = dict[str, Any]
 @pytest.fixture(scope="module")
 def events() -> list[Event]:
     """Events of a server whose images take 1 s each and arrive at a rate of 1 per second."""
-    clock = SimulatedClock()
     options = BenchOptions(scenario="server", rate=1, seconds=20, warm_up=0, keep_spans=True)
-    run = Benchmark(
-        SimulatedSystem(clock, lambda _: 1.0), options, sizes=[(4, 4)], in_flight=1, clock=clock
-    )
-    run.run()
+    run = run_benchmark(lambda _: 1.0, options)
     spans = run.collection.spans(run.collection.traced, run.origin)
     document = chrome_trace(spans, columns(run.collection.rows, run.origin), ["cat.jpg"])
     assert document["displayTimeUnit"] == "ms"
