@@ -10,7 +10,7 @@ operations between the stages are. Inside, everything is float16 except
 - values that are too large on the calibration images.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import numpy as np
 import onnx
@@ -98,8 +98,10 @@ def _islands(
     graph: ir.Graph, floating: Collection[ir.Value], too_large: Collection[str]
 ) -> Iterator[ir.Node]:
     """Yield the nodes that stay float32."""
-    yield from _before_regions(graph)
-    last = _last_layers(graph)
+    yield from _upstream(node.inputs[1] for node in graph if node.op_type == _ROIS)
+    layers = {layer.node for layer in find_layers(graph)}
+    exact = [value for value in graph.outputs if value.name in _EXACT_OUTPUTS]
+    last = layers & _upstream(exact, layers)
     reached: set[ir.Value] = set()
     for node in graph:
         ends = node.op_type in (*LAYERS, _ROIS)
@@ -112,30 +114,17 @@ def _islands(
                 reached.update(value for value in node.outputs if value in floating)
 
 
-def _before_regions(graph: ir.Graph) -> set[ir.Node]:
-    """Return the nodes that compute regions of interest."""
+def _upstream(values: Iterable[ir.Value | None], stops: Collection[ir.Node] = ()) -> set[ir.Node]:
+    """Return the nodes that compute values, from the last of ``stops`` on."""
     found: set[ir.Node] = set()
-    left = [node.inputs[1] for node in graph if node.op_type == _ROIS]
+    left = list(values)
     while left:
         value = left.pop()
         node = value.producer() if value is not None else None
         if node is not None and node not in found:
             found.add(node)
-            left.extend(node.inputs)
-    return found
-
-
-def _last_layers(graph: ir.Graph) -> set[ir.Node]:
-    """Return the last layers before the exact outputs."""
-    layers = {layer.node for layer in find_layers(graph)}
-    found: set[ir.Node] = set()
-    left = [value for value in graph.outputs if value.name in _EXACT_OUTPUTS]
-    while left:
-        node = left.pop().producer()
-        if node in layers:
-            found.add(node)
-        elif node is not None:
-            left.extend(value for value in node.inputs if value is not None)
+            if node not in stops:
+                left.extend(node.inputs)
     return found
 
 
