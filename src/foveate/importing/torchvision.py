@@ -13,7 +13,7 @@ from foveate.models.build import BUILDERS, build
 from foveate.models.deepmask import DeepMask
 from foveate.models.layers import SymmetricConv2d
 from foveate.models.multipathnet import MultiPathNet
-from foveate.models.sharpmask import SharpMask
+from foveate.models.sharpmask import SharpMask, deepmask_of
 from foveate.models.trunk import IMAGENET, Normalization
 
 # The default of PyTorch, which torchvision keeps.
@@ -142,11 +142,10 @@ def _vgg_names(state: State, network: nn.Module) -> State:
 
 
 def _normalization_of(network: nn.Module) -> Normalization:
-    if isinstance(network, SharpMask):
-        network = network.deepmask
-    assert isinstance(network, DeepMask | MultiPathNet)
-    trunk = network.trunk if isinstance(network, DeepMask) else network.own_trunk
-    return trunk.normalization
+    if isinstance(network, MultiPathNet):
+        return network.own_trunk.normalization
+    assert isinstance(network, DeepMask | SharpMask)
+    return deepmask_of(network).trunk.normalization
 
 
 def _adapt_input(
