@@ -174,7 +174,7 @@ def _find(text: str) -> Path:
     if is_shipped_name(text):
         return _SHIPPED / text
     if text.startswith(HUB_SCHEME):
-        # The other bundles are found sooner without it.
+        # Its import would delay the other bundles.
         from foveate.bundle.hub import HubName, fetch_bundle  # noqa: PLC0415 - see above
 
         return fetch_bundle(HubName.parse(text))

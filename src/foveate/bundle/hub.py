@@ -127,7 +127,7 @@ def _explained(error: Exception, name: HubName, file: str, hub: Any) -> FoveateE
     """Return what an error of a download means to the user."""
     log_in = "run 'hf auth login' or set HF_TOKEN"
     no_repository = "there is no such repository", f"check the name; for a private one, {log_in}"
-    refusals = {  # the first is a case of the second
+    refusals = {  # a gated repository is a subclass of one that is not found
         "GatedRepoError": ("the repository is gated", f"request access on its page, then {log_in}"),
         "RepositoryNotFoundError": no_repository,
         "HFValidationError": no_repository,

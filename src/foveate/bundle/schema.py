@@ -126,7 +126,7 @@ def _to_union(options: tuple[Any, ...], value: object, where: str) -> Any:
 
 
 def _to_scalar(kind: type, value: object, where: str) -> Any:
-    # JSON writes 1.0 as 1 in some encoders; float() of a huge integer would raise OverflowError.
+    # Some encoders write 1.0 as 1; float() of a huge integer would raise OverflowError.
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < 1 << 1000 else math.inf
     # bool is a subclass of int: True must not pass for 1.

@@ -32,7 +32,7 @@ from foveate.system.regular_files import file_digest
 from foveate.system.tensorrt import TARGETS, Target, check_driver, find_installed, import_library
 
 RECIPE = 2
-"""Number that grows whenever the same file and options lead to another engine, so that old ones miss."""
+"""Version of the build, raised when the same key would lead to another engine; it is part of the key."""
 DEFAULT_ARCHS = ("sm_80", "sm_86", "sm_89", "sm_120")
 """Compute capabilities to build for if there is no GPU, as TensorRT for RTX chooses by itself."""
 
@@ -140,7 +140,7 @@ def compile_bundle(
     """
     folder = output or bundle.root / "engines" / options.target
     requests = build_requests(bundle, options)
-    # The runtime needs the library as well, also that of an engine that comes from the cache.
+    # The runtime needs the library too, even for an engine that comes from the cache.
     archs = {request.key.archs for request in requests if request.plugins is not None}
     for (arch,) in archs:
         if options.plugins is None:

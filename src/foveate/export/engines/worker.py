@@ -113,7 +113,7 @@ class _Build:
         signed_codes(model)
         try:
             builder = self.trt.Builder(self.logger)
-        except TypeError as error:  # raised by the bindings if the library refuses
+        except TypeError as error:  # raised by the bindings if the library makes no builder
             raise self._failure() from error
         network = self._parse(builder, model.SerializeToString())
         config = self._configure(builder, network)

@@ -115,7 +115,7 @@ def _islands(
 
 
 def _upstream(values: Iterable[ir.Value | None], stops: Collection[ir.Node] = ()) -> set[ir.Node]:
-    """Return the nodes that compute values, from the last of ``stops`` on."""
+    """Return the nodes that compute values, back to those in ``stops``, which are included."""
     found: set[ir.Node] = set()
     left = list(values)
     while left:
