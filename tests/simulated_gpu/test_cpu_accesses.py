@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.runtime.devices.opened import simulated_gpu
-from tests.samples.plans import TENSORRT, write_plans
-from tests.samples.verified_bundles import small_bundle
+from tests.samples.plans import TENSORRT
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.driver.watched import Watched
 from tests.simulated_gpu.tensorrt import SimulatedTensorRT
@@ -25,13 +24,6 @@ from foveate.runtime.engines import tensorrt as module
 from foveate.runtime.engines.tensorrt import open_tensorrt_engines
 from foveate.runtime.pipeline import Pipeline
 from foveate.runtime.slot import Slot
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    bundle = small_bundle(tmp_path_factory.mktemp("compiled") / "small")
-    write_plans(bundle, image_sizes=((96, 64),))
-    return bundle
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from tests.runtime.devices.opened import simulated_gpu
-from tests.samples.plans import TENSORRT, write_plans
+from tests.samples.plans import TENSORRT
 from tests.samples.verified_bundles import small_bundle
 from tests.simulated_gpu.tensorrt import SimulatedTensorRT
 
@@ -24,13 +24,6 @@ IMAGE = np.zeros((64, 96, 3), np.uint8)
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return small_bundle(tmp_path_factory.mktemp("bundles") / "plain")
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    written = small_bundle(tmp_path_factory.mktemp("bundles") / "compiled")
-    write_plans(written, image_sizes=((96, 64),))
-    return written
 
 
 @pytest.mark.parametrize("kind", ["cuda", "pycuda"])

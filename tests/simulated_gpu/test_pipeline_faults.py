@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.runtime.devices.opened import simulated_gpu
-from tests.samples.plans import TENSORRT, write_plans
-from tests.samples.verified_bundles import small_bundle
+from tests.samples.plans import TENSORRT
 from tests.simulated_gpu.driver.faults import STICKY, Status
 from tests.simulated_gpu.driver.simulation import Simulation
 from tests.simulated_gpu.tensorrt import SimulatedTensorRT
@@ -38,13 +37,6 @@ from foveate.runtime.slot import Slot
 
 IMAGE = np.zeros((64, 96, 3), np.uint8)
 STATUSES = (Status.OUT_OF_MEMORY, Status.INVALID_VALUE, Status.LAUNCH_FAILED)
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    bundle = small_bundle(tmp_path_factory.mktemp("compiled") / "small")
-    write_plans(bundle, image_sizes=((96, 64),))
-    return bundle
 
 
 @pytest.fixture

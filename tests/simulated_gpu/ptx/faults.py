@@ -11,7 +11,7 @@
         |-- Uninitialized
         |-- Race
         |-- DivergentBarrier
-        `-- Trapped           trap, a failed assert, or no end
+        `-- Trapped           no end
 """
 
 from __future__ import annotations
@@ -59,4 +59,4 @@ class DivergentBarrier(KernelFault):
 
 
 class Trapped(KernelFault):
-    """A trap, a failed assertion, or a kernel that does not end."""
+    """A kernel that does not end."""

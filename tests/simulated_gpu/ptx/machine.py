@@ -87,15 +87,10 @@ class Machine:
         jump = block.jump
         if jump is None:
             return [(block.successors[0], None)]
-        if jump.opcode == "trap":
-            fault = Trapped("the kernel stopped itself")
-            raise self._batch.blame(fault, frame, jump)
-        if jump.opcode in ("ret", "exit"):
+        if jump.opcode == "ret":
             targets: tuple[int, ...] = (len(self._blocks), *block.successors)
         else:
             targets = block.successors
-        if jump.opcode == "brx":
-            return self._table(jump, frame, targets)
         if jump.guard is None:
             return [(targets[0], None)]
         self._check_known(jump.guard, frame, jump)
@@ -105,15 +100,6 @@ class Machine:
         if not taken.any():
             return [(targets[1], None)]
         return [(targets[0], taken), (targets[1], ~taken)]
-
-    def _table(self, jump: Instruction, frame: Frame, targets: tuple[int, ...]) -> Moves:
-        name = jump.operands[0].name
-        self._check_known(name, frame, jump)
-        choice = frame.spread(frame.values[name])
-        if int(choice.max()) >= len(targets):
-            fault = Trapped(f"jumps to entry {int(choice.max())} of a table of {len(targets)}")
-            raise self._batch.blame(fault, frame, jump)
-        return [(targets[int(i)], choice == i) for i in np.unique(choice)]
 
     def _check_known(self, name: str, frame: Frame, jump: Instruction) -> None:
         if name in frame.poison:

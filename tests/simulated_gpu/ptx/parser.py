@@ -59,7 +59,6 @@ class KernelText:
     shared: dict[str, Variable] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
-    targets: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -156,11 +155,7 @@ class _Reader:
             if found is None or "." in found[1]:
                 return
             self._kernel.labels[found[1]] = len(self._kernel.instructions)
-            rest = self._buffer[found.end() :]
-            if rest.lstrip().startswith(".branchtargets"):
-                self._buffer = f".branchtargets {found[1]} {rest.lstrip()[14:]}"
-                return
-            self._buffer = rest
+            self._buffer = self._buffer[found.end() :]
 
     def _statement(self, text: str) -> None:
         kernel = self._kernel
@@ -168,9 +163,6 @@ class _Reader:
             self._module_statement(text)
         elif text.startswith(".reg"):
             self._declare(kernel, text)
-        elif text.startswith(".branchtargets"):
-            name, labels = text.split(maxsplit=2)[1:]
-            kernel.targets[name] = tuple(label.strip() for label in labels.split(","))
         elif text.startswith(".shared"):
             place(parse_variable(text), kernel.shared)
         elif text.startswith(".local"):

@@ -20,7 +20,7 @@ from tests.simulated_gpu.ptx.variables import SIZES, Variable
 
 Run = Callable[[Frame], None]
 
-JUMPS = ("bra", "brx", "ret", "exit", "trap")
+JUMPS = ("bra", "ret")
 BARRIERS = ("bar", "barrier")
 # Instructions that access neither memory nor another thread may carry undefined values.
 IMPURE = ("ld", "st", "atom", "vote", "bar", "barrier")
@@ -174,9 +174,6 @@ def _successors(
     targets: list[int] = []
     if jump is not None and jump.opcode == "bra":
         targets.append(index_of.get(labels[jump.operands[0].name], count))
-    elif jump is not None and jump.opcode == "brx":
-        table = program.text.targets[jump.operands[1].name]
-        targets += [index_of.get(labels[name], count) for name in table]
     if jump is None or jump.guard is not None:
         targets.append(following)
     return tuple(targets)
