@@ -48,11 +48,7 @@ def reader(operand: Operand, kind: str, program: Program) -> Read:
 def _register_reader(operand: Operand, dtype: np.dtype[Any], program: Program) -> Read:
     name, stored = operand.name, program.dtype(operand.name)
     if dtype.kind == "b":
-        if operand.negated:
-            return lambda frame: ~frame.values[name]
         return lambda frame: frame.values[name]
-    if operand.negated:
-        raise ValueError("a negated operand")
     if stored.itemsize == dtype.itemsize:
         return lambda frame: frame.values[name].view(dtype)
     if stored.itemsize > dtype.itemsize:
@@ -73,8 +69,6 @@ def constant(operand: Operand, dtype: np.dtype[Any]) -> Array:
 
 def writer(operand: Operand, program: Program) -> Write:
     """Return a function that writes values of any type; narrow ones are extended by their sign."""
-    if operand.kind == "sink":
-        return lambda _frame, _value: None
     if operand.kind != "register":
         raise ValueError(f"a destination of kind {operand.kind}")
     name, stored = operand.name, program.dtype(operand.name)

@@ -28,7 +28,6 @@ COMPARE: dict[str, np.ufunc] = {
     "hi": np.greater,
     "hs": np.greater_equal,
 }
-BOOLEAN = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
 
 
 @handler("mov")
@@ -90,25 +89,11 @@ def _comparison(name: str, kind: str) -> Callable[[Array, Array], Array]:
 
 @handler("setp")
 def _compare(instruction: Instruction, program: Program) -> Run:
-    name, *options = instruction.suffixes
-    combine = BOOLEAN[options.pop(0)] if options[0] in BOOLEAN else None
-    kind = options[-1]
+    name, kind = instruction.suffixes
     compare = _comparison(name, kind)
-    to = instruction.operands[0]
-    items = to.items if to.kind == "pair" else (to,)
-    writes = [writer(item, program) for item in items]
-    reads = [reader(operand, kind, program) for operand in instruction.operands[1:3]]
-    also = reader(instruction.operands[3], "pred", program) if combine is not None else None
-
-    def run(frame: Frame) -> None:
-        holds = compare(reads[0](frame), reads[1](frame))
-        results = [holds, ~holds]
-        if combine is not None and also is not None:
-            results = [combine(result, also(frame)) for result in results]
-        for write, result in zip(writes, results, strict=False):
-            write(frame, np.asarray(result))
-
-    return run
+    to, one, other = instruction.operands
+    write, reads = writer(to, program), [reader(o, kind, program) for o in (one, other)]
+    return lambda frame: write(frame, np.asarray(compare(reads[0](frame), reads[1](frame))))
 
 
 @handler("selp")

@@ -58,7 +58,7 @@ class Machine:
         frame.enter(block.uses, block.defines)
         for bound in block.body:
             try:
-                if frame.poison or bound.instruction.guard is not None:
+                if frame.poison:
                     _run_carefully(bound, frame)
                 else:
                     bound.run(frame)
@@ -153,20 +153,12 @@ def _unknown(name: str, frame: Frame) -> Uninitialized:
 
 
 def _run_carefully(bound: Bound, frame: Frame) -> None:
-    """Run an instruction that has a guard, or reads a register that may have no value."""
-    guard = bound.instruction.guard
+    """Run an instruction that may read a register without a value."""
     poisoned = [name for name in bound.sources if name in frame.poison]
-    if poisoned and (not bound.pure or guard in poisoned):
+    if poisoned and not bound.pure:
         raise _unknown(poisoned[0], frame)
     known = _known(bound, frame, poisoned)
-    if guard is None:
-        bound.run(frame)
-    else:
-        chosen = frame.spread(frame.values[guard]) ^ bound.instruction.guard_negated
-        _run_some(bound, frame, chosen)
-        for name in bound.targets:
-            old = frame.poison.get(name, np.ones(1, bool))
-            known = np.where(chosen, np.ones(1, bool) if known is None else known, old)
+    bound.run(frame)
     for name in bound.targets:
         if known is None or known.all():
             frame.poison.pop(name, None)
@@ -191,21 +183,3 @@ def _known(bound: Bound, frame: Frame, poisoned: list[str]) -> Array | None:
     for name in poisoned:
         known = known & frame.poison[name]
     return known
-
-
-def _run_some(bound: Bound, frame: Frame, chosen: Array) -> None:
-    """Run an instruction for some threads of the frame; the others keep their registers."""
-    if chosen.all():
-        bound.run(frame)
-        return
-    if not chosen.any():
-        return
-    some = Frame(frame.batch, frame.lanes[chosen])
-    for name in {*bound.sources, *bound.targets}:
-        value = frame.values[name]
-        some.values[name] = value if len(value) == 1 else value[chosen]
-    bound.run(some)
-    for name in bound.targets:
-        merged = frame.spread(frame.values[name]).copy()
-        merged[chosen] = some.values[name]
-        frame.values[name] = merged

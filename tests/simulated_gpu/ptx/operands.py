@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import re
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-NUMBER = re.compile(
-    r"-?(0[fF][0-9a-fA-F]{8}|0[dD][0-9a-fA-F]{16}|0[xX][0-9a-fA-F]+|\d[\d.eE+-]*)U?$"
-)
+NUMBER = re.compile(r"-?(0[fF][0-9a-fA-F]{8}|0[dD][0-9a-fA-F]{16}|0[xX][0-9a-fA-F]+|\d+)U?$")
 ADDRESS = re.compile(r"\[\s*([%$\w@.]+)?\s*(?:(\+?)\s*(-?\w+))?\s*\]$")
 
 
@@ -19,13 +16,12 @@ class Operand:
     """One operand.
 
     Args:
-        kind: "register", "special" (`%tid.x`), "number", "address", "vector" (`{a, b}`), "pair"
-            (`p|q`), "symbol" (a variable, a label, a function) or "sink" (`_`).
+        kind: "register", "special" (`%tid.x`), "number", "address", "vector" (`{a, b}`) or "symbol"
+            (a variable, a label).
         name: Of the register, symbol, or base of the address; empty if there is none.
         bits: The number's bits, or the address's offset in bytes.
         width: Bytes of a floating-point literal, 0 of an integer.
-        items: Of a vector or pair.
-        negated: Whether `!` stands before it.
+        items: Of a vector.
     """
 
     kind: str
@@ -33,7 +29,6 @@ class Operand:
     bits: int = 0
     width: int = 0
     items: tuple[Operand, ...] = ()
-    negated: bool = False
 
 
 def parse_operands(text: str, register: Callable[[str], str | None]) -> tuple[Operand, ...]:
@@ -58,18 +53,12 @@ def _operand(text: str, register: Callable[[str], str | None]) -> Operand:
         return Operand("vector", items=parse_operands(text[1:-1], register))
     if text.startswith("["):
         return _address(text, register)
-    if "|" in text:
-        items = tuple(_operand(part.strip(), register) for part in text.split("|"))
-        return Operand("pair", items=items)
     if NUMBER.match(text):
         return _number(text)
-    negated = text.startswith(("!", "-"))
-    name = text.lstrip("!-").strip()
-    unique = register(name)
+    unique = register(text)
     if unique is not None:
-        return Operand("register", name=unique, negated=negated)
-    kind = "special" if name.startswith("%") else "symbol"
-    return Operand("sink" if name == "_" else kind, name=name)
+        return Operand("register", name=unique)
+    return Operand("special" if text.startswith("%") else "symbol", name=text)
 
 
 def _address(text: str, register: Callable[[str], str | None]) -> Operand:
@@ -88,10 +77,4 @@ def _number(text: str) -> Operand:
         return Operand("number", bits=int(body[2:], 16), width=4)
     if body[:2] in ("0d", "0D"):
         return Operand("number", bits=int(body[2:], 16), width=8)
-    if any(mark in body for mark in ".eE") and not body.startswith(("0x", "0X")):
-        return Operand(
-            "number", bits=struct.unpack("<Q", struct.pack("<d", float(body)))[0], width=8
-        )
-    digits = body.lstrip("-")
-    octal = len(digits) > 1 and digits[0] == "0" and digits[1] not in "xXbB"
-    return Operand("number", bits=int(body, 8 if octal else 0))
+    return Operand("number", bits=int(body, 0))

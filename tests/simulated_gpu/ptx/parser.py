@@ -28,7 +28,7 @@ class Instruction:
         opcode: The part before the first dot.
         suffixes: The parts after it.
         operands: In the order of the text, the destination first.
-        guard: The predicate register that switches it on, or none.
+        guard: The predicate register that switches it on, or none; only jumps have one.
         guard_negated: Whether it is on where the predicate is false.
         line: In the PTX text, from 1.
         text: As written, in one line.

@@ -187,7 +187,7 @@ def _names(operand: Operand) -> list[str]:
 
 def _bind(instruction: Instruction, program: Program) -> Bound:
     bind = _HANDLERS.get(instruction.opcode)
-    if bind is None:
+    if bind is None or instruction.guard is not None:  # compilers guard jumps only
         raise UnknownInstructionError(
             f"{program.name}: {program.place(instruction)}: unknown opcode"
         )
@@ -204,8 +204,6 @@ def _bind(instruction: Instruction, program: Program) -> Bound:
     targets = _names(instruction.operands[0]) if has_target else []
     others = instruction.operands[1:] if has_target else instruction.operands
     sources = [name for operand in others for name in _names(operand)]
-    if instruction.guard is not None:
-        sources.append(instruction.guard)
     return Bound(
         instruction,
         run,
@@ -219,9 +217,6 @@ def _find_live(blocks: list[Block]) -> None:
     for block in blocks:
         for bound in block.body:
             block.uses |= set(bound.sources) - block.defines
-            if bound.instruction.guard is not None:
-                # Where the guard is off, the old value stays.
-                block.uses |= set(bound.targets) - block.defines
             block.defines |= set(bound.targets)
         if block.jump is not None:
             names = {n for operand in block.jump.operands[:1] for n in _names(operand)}

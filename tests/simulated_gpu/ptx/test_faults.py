@@ -125,18 +125,6 @@ def test_a_register_that_only_some_threads_wrote_is_caught() -> None:
     launch(ptx_kernel(1, body), memory, 1, 40, [given])
 
 
-def test_a_guarded_instruction_leaves_the_other_threads_alone() -> None:
-    body = """ld.param.u64 %d1, [p0]; mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 40;
-        mov.u32 %r2, 7;
-        @%p1 add.u32 %r2, %r1, 100;
-        mul.wide.u32 %d2, %r1, 4; add.s64 %d3, %d1, %d2;
-        @!%p1 st.global.u32 [%d3], %r2;
-        @%p1 st.global.u32 [%d3], %r2; ret;"""
-    memory, given, _ = arrays(I32)
-    launch(ptx_kernel(1, body), memory, 1, 64, [given])
-    assert given.array.tolist() == [t + 100 if t < 40 else 7 for t in range(64)]
-
-
 def test_a_barrier_that_some_threads_pass_by_is_caught(snippet: GetKernel) -> None:
     memory, _, output = arrays(I32)
     launch(snippet("divergent"), memory, 1, 64, [output, I32(64)])
