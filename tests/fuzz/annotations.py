@@ -18,7 +18,7 @@ from tests.fuzz.harness import Campaign
 from foveate.datasets import find_splits
 from foveate.errors import DataError
 from foveate.evaluation import Bootstrap, GroundTruth, evaluate_results, read_results
-from foveate.training.sampling import ProposalTable
+from foveate.training.sampling.boxes import ProposalTable
 
 # Every case logs which objects are left out; without a handler this would be printed.
 logging.getLogger("foveate").addHandler(logging.NullHandler())

@@ -16,7 +16,7 @@ from tests.samples.paths import CAT
 
 from foveate.models import DeepMask, MultiPathNet, SharpMask, build
 from foveate.training.original.run import OriginalOptions
-from foveate.training.sampling import MaskSample, RegionSample, ScoreSample
+from foveate.training.sampling.samples import MaskSample, RegionSample, ScoreSample
 
 NARROW = {"width": 4, "neck": 8, "vector": 16, "score_hidden": 16}
 

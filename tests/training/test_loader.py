@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from foveate.errors import BackendError, DataError, OptionError
 from foveate.training.loader import PREFETCH, Drawn, Loader, draw_batch
-from foveate.training.sampling import sample_generator
+from foveate.training.sampling.samples import sample_generator
 
 Numbers = NDArray[np.float64]
 

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 from foveate.cli._files import DocumentFile, check_folder, check_outputs
 from foveate.datasets.layouts import is_of
@@ -19,29 +19,6 @@ from foveate.system.files import write_file
 _NAMED = 3  # files that a message names
 
 
-class LabelOutput(Protocol):
-    """An output of the command.
-
-    Attributes:
-        files: Images to process.
-        notes: Lines about images that are not processed, and need not be.
-        problems: Errors of images that cannot be processed.
-    """
-
-    files: list[Path]
-    notes: list[str]
-    problems: list[InputError]
-
-    def add(self, file: Path, height: int, width: int, objects: Sequence[LabeledObject]) -> None:
-        """Add the objects of an image."""
-
-    def finish(self) -> None:
-        """Write what is not written yet."""
-
-    def place(self) -> str:
-        """Return where the annotations are."""
-
-
 class LabelmeFiles:
     """A file of labelme for each image, next to it or in a directory.
 
@@ -49,6 +26,11 @@ class LabelmeFiles:
         images: Files of the images.
         folder: Directory of the files; None for that of each image.
         overwrite: Whether existing files of labelme are replaced.
+
+    Attributes:
+        files: Images to process.
+        notes: Lines about images that are not processed, and need not be.
+        problems: Errors of images that cannot be processed.
     """
 
     def __init__(self, images: Sequence[Path], folder: Path | None, *, overwrite: bool) -> None:
@@ -89,6 +71,8 @@ class LabelmeFiles:
 
 class LabelDocument:
     """One file with the annotations of all images, valid at any time.
+
+    Its attributes are those of ``LabelmeFiles``.
 
     Args:
         images: Files of the images.
@@ -136,6 +120,9 @@ class LabelDocument:
     def place(self) -> str:
         """Return the path of the file."""
         return "stdout" if self._target == "-" else self._target
+
+
+LabelOutput: TypeAlias = LabelmeFiles | LabelDocument
 
 
 def distinct(images: Sequence[Path]) -> list[Path]:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from foveate.errors import BackendError, DataError, FoveateError, OptionError
-from foveate.training.sampling import sample_generator
+from foveate.training.sampling.samples import sample_generator
 
 TRIES = 10  # draws of one sample before broken records are an error
 PREFETCH = 4  # batches that each worker draws ahead of the training

@@ -17,17 +17,9 @@ from pycocotools import mask as coco_mask
 from foveate.datasets import CocoDataset
 from foveate.errors import DataError
 from foveate.evaluation.legacy import LegacyOptions
-from foveate.training.sampling import (
-    BoxStatistics,
-    ProposalTable,
-    RegionSample,
-    RegionSampler,
-    RegionSamplerOptions,
-    measure_statistics,
-    sample_generator,
-)
-from foveate.training.sampling.boxes import box_iou, inside_share
-from foveate.training.sampling.regions import region_candidates
+from foveate.training.sampling.boxes import BoxStatistics, ProposalTable, box_iou, inside_share
+from foveate.training.sampling.regions import RegionSampler, measure_statistics, region_candidates
+from foveate.training.sampling.samples import RegionSample, RegionSamplerOptions, sample_generator
 
 HEIGHT, WIDTH = 100, 160
 THRESHOLDS = RegionSamplerOptions().thresholds

@@ -17,13 +17,8 @@ from tests.samples.drawings import white_box
 from foveate.datasets import CocoDataset
 from foveate.errors import DataError
 from foveate.evaluation.legacy import LegacyOptions
-from foveate.training.sampling import (
-    ScoreSampler,
-    ScoreSamplerOptions,
-    WindowOptions,
-    sample_generator,
-)
-from foveate.training.sampling.samplers import is_negative, scale_bins
+from foveate.training.sampling.samplers import ScoreSampler, is_negative, scale_bins
+from foveate.training.sampling.samples import ScoreSamplerOptions, WindowOptions, sample_generator
 
 HEIGHT, WIDTH = 240, 320
 POSITIVE = ScoreSamplerOptions(positive=1, window=WindowOptions(flip=0))

@@ -20,16 +20,14 @@ from tests.samples.drawings import white_box
 from foveate.datasets import CocoDataset
 from foveate.errors import DataError
 from foveate.evaluation.legacy import LegacyOptions
-from foveate.training.sampling import (
-    MaskSampler,
+from foveate.training.sampling.samplers import MaskSampler, ScoreSampler, jittered_window
+from foveate.training.sampling.samples import (
     MaskSamplerOptions,
     RegionSamplerOptions,
-    ScoreSampler,
     ScoreSamplerOptions,
     WindowOptions,
     sample_generator,
 )
-from foveate.training.sampling.samplers import jittered_window
 from foveate.training.sampling.windows import FILL, Window, code_label, cut, polygon_label
 
 # pycocotools decodes into an array type of its own, of which NumPy 2 disapproves.

@@ -27,17 +27,16 @@ from foveate.models.sharpmask import SharpMask
 from foveate.progress import Progress
 from foveate.system.files import write_file
 from foveate.training.resume import Origin, is_current, stamp
-from foveate.training.sampling import (
+from foveate.training.sampling.boxes import ProposalTable
+from foveate.training.sampling.regions import RegionSampler
+from foveate.training.sampling.samplers import MaskSampler, ScoreSampler
+from foveate.training.sampling.samples import (
     MaskSample,
-    MaskSampler,
     MaskSamplerOptions,
-    ProposalTable,
     RegionSample,
-    RegionSampler,
     RegionSamplerOptions,
     Sampler,
     ScoreSample,
-    ScoreSampler,
     ScoreSamplerOptions,
     WindowOptions,
 )

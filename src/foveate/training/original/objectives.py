@@ -17,7 +17,7 @@ from foveate.models.multipathnet import MultiPathNet, mean_of_softmaxes
 from foveate.models.sharpmask import SharpMask
 from foveate.training.loop import Losses
 from foveate.training.original.batches import RegionBatch, WindowBatch
-from foveate.training.sampling import RegionSample
+from foveate.training.sampling.samples import RegionSample
 
 # Weight of the mask loss relative to the score: 1 / lambda (DeepMask, section 3.1). The original
 # code multiplies the gradient of a mask batch by the size of the batch, so that lambda depends on

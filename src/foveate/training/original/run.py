@@ -41,7 +41,8 @@ from foveate.training.original.objectives import (
 from foveate.training.original.schedules import Schedule, published_schedule
 from foveate.training.original.train import Setup, TrainOptions, train
 from foveate.training.resume import Origin, check_replaceable, fingerprint, is_current, stamp
-from foveate.training.sampling import ProposalTable, RegionSampler, measure_statistics
+from foveate.training.sampling.boxes import ProposalTable
+from foveate.training.sampling.regions import RegionSampler, measure_statistics
 
 _log = logging.getLogger(__name__)
 

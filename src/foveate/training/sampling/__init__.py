@@ -11,36 +11,3 @@
 
 Each takes its options and ``LegacyOptions`` as further arguments.
 """
-
-from foveate.training.sampling.boxes import BoxStatistics, ProposalTable
-from foveate.training.sampling.regions import RegionSampler, measure_statistics
-from foveate.training.sampling.samplers import MaskSampler, ScoreSampler
-from foveate.training.sampling.samples import (
-    MaskSample,
-    MaskSamplerOptions,
-    RegionSample,
-    RegionSamplerOptions,
-    Sampler,
-    ScoreSample,
-    ScoreSamplerOptions,
-    WindowOptions,
-    sample_generator,
-)
-
-__all__ = [
-    "BoxStatistics",
-    "MaskSample",
-    "MaskSampler",
-    "MaskSamplerOptions",
-    "ProposalTable",
-    "RegionSample",
-    "RegionSampler",
-    "RegionSamplerOptions",
-    "Sampler",
-    "ScoreSample",
-    "ScoreSampler",
-    "ScoreSamplerOptions",
-    "WindowOptions",
-    "measure_statistics",
-    "sample_generator",
-]

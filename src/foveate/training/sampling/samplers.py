@@ -43,7 +43,7 @@ class MaskSampler:
     def __post_init__(self) -> None:
         table = self.dataset.annotations
         small = table.areas < self.options.least_area
-        narrow = table.boxes[:, 2:].min(1) < self.options.least_side
+        narrow = table.boxes[:, 2:].min(axis=1) < self.options.least_side
         drawn = ~(table.crowds | small | narrow)
         if not drawn.any():
             reasons = {
