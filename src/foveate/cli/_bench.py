@@ -22,7 +22,7 @@ from foveate.cli._bench_outputs import Outputs, Partial, keeping
 from foveate.cli._bench_targets import AnyTarget
 from foveate.cli._classes import print_lacking_classes
 from foveate.cli._console import print_line, print_table, show_progress
-from foveate.cli._files import write_result
+from foveate.cli._files import check_outputs, write_result
 from foveate.errors import OptionError
 from foveate.evaluation import GroundTruth
 from foveate.images.reading import find_images
@@ -129,7 +129,8 @@ def measure_targets(
     """
     files, target = _find_files(images), targets[0]
     truth = None if dataset is None else _open_truth(dataset)
-    outputs.check([*files, *(truth.files if truth is not None else ())])
+    inputs = [*files, *(truth.files if truth is not None else ())]
+    check_outputs(outputs.json, outputs.html, outputs.trace, inputs=inputs)
     partial = Partial(outputs)
     with keeping(partial.save):
         record = _run(targets, files, options, partial)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from foveate.bench.page.document import page_of
 from foveate.bench.record_file import record_text
 from foveate.bench.table import comparison_table, tables_of
 from foveate.cli._console import print_line, print_table
-from foveate.cli._files import check_outputs, write_result
+from foveate.cli._files import write_result
 from foveate.cli._interruption import on_interruption
 from foveate.errors import FoveateError
 from foveate.plain_text import counted, json_text
@@ -40,10 +40,6 @@ class Outputs:
     html: Path | None
     trace: Path | None
     command: Command
-
-    def check(self, inputs: Sequence[Path]) -> None:
-        """Check before the work that the files can be written."""
-        check_outputs(self.json, self.html, self.trace, inputs=inputs)
 
     def write(self, record: Record) -> None:
         """Write the record and its page, and print its tables even if a file cannot be written."""
