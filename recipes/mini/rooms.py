@@ -110,7 +110,7 @@ def _vary(
     surroundings: Surroundings,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], list[NDArray[np.bool_]]]:
-    """Give (H, W, 3) uint8 BGR and the masks, mirrored alike."""
+    """Return a variant, (H, W, 3) uint8 BGR, and its masks."""
     image = rendered[..., :3].astype(np.float32)
     alpha = rendered[..., 3:].astype(np.float32) / 255
     if alpha.min() < 1:

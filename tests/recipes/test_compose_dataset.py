@@ -269,5 +269,5 @@ def test_the_command_refuses_other_lists_than_the_fixed_ones(
 
 def test_an_unknown_split_of_a_list_is_named(sources: Sources, tmp_path: Path) -> None:
     lists, _ = fix(sources, tmp_path)
-    with pytest.raises(DataError, match=r"split 'test'; the splits there are: train, validation"):
+    with pytest.raises(DataError, match=r"split 'test', the splits are: train, validation"):
         lists.load("test")

@@ -50,8 +50,8 @@ def write_dataset(
 ) -> None:
     """Compose `output/annotations.json` and `output/images/*.jpg`.
 
-    The bytes do not depend on the number of workers. Everything is written aside and renamed, so
-    that an interrupted run leaves nothing.
+    The bytes do not depend on the number of workers. Everything is written to a
+    temporary directory and renamed, so that an interrupted run leaves nothing.
 
     Args:
         output: A directory that does not exist yet.

@@ -120,7 +120,7 @@ def load_background(entry: Entry, root: Path) -> Background:
 
 
 def _decode(file: Path, flags: int, what: str) -> NDArray[np.uint8]:
-    """(H, W), (H, W, 3) or (H, W, 4) uint8, in OpenCV's order of channels."""
+    """Decode to (H, W), (H, W, 3) or (H, W, 4) uint8, in OpenCV's order of channels."""
     try:
         content = np.frombuffer(file.read_bytes(), dtype=np.uint8)
     except OSError as error:
@@ -185,7 +185,7 @@ def load_library(
 
 
 def _families(class_name: str, members: Sequence[_Loaded]) -> tuple[tuple[_Loaded, ...], ...]:
-    """A class's members by family, sorted, so that the order of files on disk plays no part."""
+    """Return the members of a class by family, sorted, whatever the order of files on disk."""
     families: dict[str, list[_Loaded]] = {}
     for member in sorted(members, key=lambda member: member.entry.path):
         if member.entry.class_name == class_name:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The look of a composed data set, as numbers.
+"""Options of composed data sets.
 
-Two named ways: `training_options` (wide: every size, strong light changes, things that are no
-object of any class) and `validation_options` (narrow and mild, so that a figure measured on it
-says something about the network rather than about the noise).
+There are two presets: `training_options`, with wide ranges, strong changes of light, and shapes
+that belong to no class; and `validation_options`, with narrow ranges, so that figures measured on
+the images depend on the network rather than on the noise.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class LightOptions(TypedOptions):
-    """A change of light and color, drawn evenly from plus and minus each number.
+    """The largest changes of light and color, up or down; each is drawn uniformly.
 
     Args:
         brightness: Added to every channel, as a share of 255.
@@ -41,16 +41,16 @@ class ObjectOptions(TypedOptions):
 
     Args:
         count: Smallest and largest number of objects per image.
-        larger_side: Range of an object's larger side in pixels, drawn evenly in its logarithm.
-        enlargement: No cut-out grows beyond this factor; its larger side is shortened instead.
+        larger_side: Range of an object's larger side in pixels, drawn log-uniformly.
+        enlargement: Largest factor by which a cut-out grows; its larger side may be shorter then.
         rotation: Range of the rotation in degrees, plus and minus.
         upside_down: Share of objects that are turned by any angle.
         stretch: Logarithm of the largest change of the aspect.
         flip: Share of objects that are mirrored.
         cut_by_edge: Share of objects whose center may lie anywhere, so that the edge cuts them.
         large_first: Share of images whose larger objects lie behind the smaller ones.
-        min_visible_area: Pixels that stay visible of every object, at least.
-        min_visible_share: The same, as a share of the object's own area inside the image.
+        min_visible_area: Least number of visible pixels of every object.
+        min_visible_share: The same, as a share of the object's area inside the image.
         light: Change of light of each object.
         match: Largest share by which an object's brightness moves towards its surroundings'.
         blur: Share of objects that are blurred, and the largest sigma in pixels.
@@ -110,12 +110,12 @@ class BackgroundOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DistractorOptions(TypedOptions):
-    """Patches of other backgrounds: shapes with an outline that are no object of any class.
+    """Patches of other backgrounds: outlined shapes that belong to no class.
 
     Args:
         share: Share of images that have some.
         count: Most patches in such an image.
-        larger_side: Range of a patch's larger side in pixels, drawn evenly in its logarithm.
+        larger_side: Range of a patch's larger side in pixels, drawn log-uniformly.
         in_front: Share of patches that lie in front of the objects and hide a part of them.
     """
 
@@ -144,7 +144,7 @@ class FinishOptions(TypedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ComposeOptions(TypedOptions):
-    """A data set's images.
+    """Options of the images of a data set.
 
     Args:
         sizes: (width, height) of images, in pixels; one is drawn for each image.

@@ -31,14 +31,14 @@ def change_light(
 
 
 def draw_sigma(options: Range, rng: np.random.Generator) -> float:
-    """A sigma between 0 and the second number for the share of cases that the first one names."""
+    """Draw a sigma up to the second number in a share of cases, the first number; otherwise 0."""
     share, largest = options
     chosen, strength = rng.uniform(size=2)
     return float(largest * strength) if chosen < share else 0.0
 
 
 def blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """A Gaussian blur; a sigma too small to be seen changes nothing."""
+    """Blur by a Gaussian; a sigma that is too small to be seen changes nothing."""
     if sigma < 0.25:
         return image
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), dtype=np.float32)

@@ -72,15 +72,13 @@ def _of(split: str, entries: list[Entry], source: Path) -> list[Entry]:
     chosen = [entry for entry in entries if split in ("", entry.split)]
     if not chosen:
         known = ", ".join(sorted({entry.split for entry in entries if entry.split})) or "none"
-        raise DataError(
-            f"nothing is of the split {split!r}; the splits there are: {known}", file=source
-        )
+        raise DataError(f"no entry is of the split {split!r}, the splits are: {known}", file=source)
     return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
 class FixedSet:
-    """A data set that a committed file fixes to the last bit of what is drawn.
+    """A data set whose images are reproduced bit for bit from a committed file.
 
     Args:
         images: Number of images.
@@ -103,25 +101,24 @@ class FixedSet:
         """Read what `write` wrote.
 
         Raises:
-            DataError: The file cannot be read, or lacks or has too much of something.
+            DataError: The file cannot be read, or has missing or unknown fields.
         """
         try:
             values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8-sig"))
             return cls(**values | {"options": options_from_json(values["options"])})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"cannot read what fixes the data set ({error})",
+                f"the definition of the data set cannot be read ({error})",
                 file=file,
                 remedy="take the recipe's own validation.json as an example",
             ) from error
 
     def write(self, file: Path) -> None:
         """Write the file that `read` reads."""
-        values = vars(self) | {"options": asdict(self.options)}
-        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
     def check(self, sources: Sources) -> None:
-        """Refuse lists other than those that the set was fixed with.
+        """Check that the lists are those that the data set was made from.
 
         Raises:
             DataError: A list differs.
@@ -133,7 +130,7 @@ class FixedSet:
             found = file_digest(file) if file.is_file() else "no file"
             if found != expected:
                 raise DataError(
-                    f"the list differs from the one that fixes the data set: expected SHA-256 "
+                    f"the list differs from the one that the data set was made from: expected SHA-256 "
                     f"{expected}, found {found}",
                     file=file,
                     remedy="use the list of the same commit",
