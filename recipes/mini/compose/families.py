@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Families, which are images that show the same thing, and their split into training and validation.
+"""Families, images that show the same thing, and their split into training and validation.
 
 Two images are of one family when
 
@@ -33,9 +33,8 @@ TRAINING = "train"
 VALIDATION = "validation"
 _SHARE = 0.25  # of the families of each class, for validation
 _BIG = 0.35  # share of its class from which on a family goes to validation last of all
-_SALT = (
-    "mini"  # hashed with each name; with it, the recipe's families are in both splits of a class
-)
+# Hashed with each name: with this text, every class of the recipe is in both splits.
+_SALT = "mini"
 
 # Words that tell variants, poses and states of one thing apart.
 _VARIANTS = frozenset(
@@ -53,7 +52,7 @@ _ALIKE = 6  # bits of 64; measured on the recipe's lists: the nearest pair of di
 
 
 def name_stem(path: str) -> str:
-    """A file's name without the marks of a variant: case, numbers, poses, plural.
+    """Return a file's name without the marks of a variant: case, numbers, poses, plural.
 
     `grass-1.png`, `Grass_mirror.png` and `grass2.png` all give `grass`. A name that consists of
     such marks only stays whole.

@@ -152,7 +152,7 @@ def command(
 
 
 def _refuse_without_effect(context: typer.Context) -> None:
-    """Refuse what the results or the checkpoint to evaluate take no notice of."""
+    """Refuse options that have no effect on the results or the checkpoint to evaluate."""
     values = context.params
     if values["results"] is not None:
         names = _OF_PIPELINE if values["proposals"] else (*_OF_PIPELINE, "top_k")
@@ -167,7 +167,7 @@ def _refuse_without_effect(context: typer.Context) -> None:
 
 
 def _open_truth(dataset: Path, annotations: Path | None, limit: int | None) -> GroundTruth:
-    """Open a data set, and print what of it cannot be evaluated."""
+    """Open a data set, and print how much of it cannot be evaluated."""
     from foveate.evaluation import GroundTruth
 
     truth = GroundTruth.open(dataset, annotations=annotations, limit=limit)

@@ -32,6 +32,7 @@ from foveate.training.mini.regions import (
 )
 from foveate.training.mini.trunk import MEAN, STD, FrozenTrunk
 from foveate.training.resume import Origin
+from foveate.training.sampling.boxes import BoxStatistics
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
@@ -132,7 +133,8 @@ def test_box_targets_are_normalized_by_mean_and_deviation(
     torch.nn.init.zeros_(network.box_head.bias)
     mean = np.array([0.1, -0.2, 0.3, -0.4], np.float32)
     std = np.array([0.1, 0.3, 0.2, 0.5], np.float32)
-    losses = multipathnet_step(network, cache, mean, std, images=1)(np.random.default_rng(0))
+    statistics = BoxStatistics(mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+    losses = multipathnet_step(network, cache, statistics, images=1)(np.random.default_rng(0))
     _, labels, targets = _draw_regions(sample, np.random.default_rng(0))
     lost = np.abs((targets[labels[0] > 0] - mean) / std)
     smooth = np.where(lost < 1, lost**2 / 2, lost - 0.5)
@@ -143,10 +145,10 @@ def test_statistics_are_those_of_the_foregrounds(
     sample: CachedRegions, cache: list[CachedRegions]
 ) -> None:
     _, labels, targets = _draw_regions(sample, np.random.default_rng(0))
-    mean, std = delta_statistics(cache)
+    found = delta_statistics(cache)
     foregrounds = targets[labels[0] > 0].astype(np.float64)
-    assert mean == pytest.approx(foregrounds.mean(axis=0), abs=1e-6)
-    assert std == pytest.approx(foregrounds.std(axis=0), rel=1e-5)
+    assert found.mean == pytest.approx(foregrounds.mean(axis=0), abs=1e-6)
+    assert found.std == pytest.approx(foregrounds.std(axis=0), rel=1e-5)
 
 
 @pytest.mark.parametrize("size", [(96, 128), (140, 60), (8, 12), (300, 500)])

@@ -104,11 +104,10 @@ def test_one_view_of_one_image_is_enough_for_a_step_of_each_network(
     regions = build_regions(
         dataset, TRUNK, lambda _: no_boxes, manifest, tmp_path / "r", Origin(), options, silent
     )
-    mean, std = delta_statistics(regions)
     steps = (
         deepmask_step(network.deepmask, cache),
         sharpmask_step(network, cache),
-        multipathnet_step(multipathnet_mini(2), regions, mean, std),
+        multipathnet_step(multipathnet_mini(2), regions, delta_statistics(regions)),
     )
     for step in steps:
         losses = step(np.random.default_rng(0))

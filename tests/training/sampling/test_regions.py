@@ -313,11 +313,10 @@ def test_overlaps_by_hand() -> None:
     np.testing.assert_allclose(inside_share(boxes, others)[:, 0], [0.5, 0])
 
 
-def test_proposals_are_read_from_several_files(tmp_path: Path) -> None:
-    for number in (1, 2):
-        file = tmp_path / f"{number}.json"
-        file.write_text(json.dumps(results(number, CAT)), encoding="utf-8")
-    table = ProposalTable.read(tmp_path / "1.json", tmp_path / "2.json")
+def test_proposals_are_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "proposals.json"
+    file.write_text(json.dumps(results(1, CAT) + results(2, CAT)), encoding="utf-8")
+    table = ProposalTable.read(file)
     assert len(table) == 2
     assert table.of_image(2, 9).tolist() == [[20, 10, 80, 60]]
 

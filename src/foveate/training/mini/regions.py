@@ -23,7 +23,7 @@ from foveate.system.files import open_output
 from foveate.training.loop import Losses, Step, distinct
 from foveate.training.mini.trunk import FrozenTrunk
 from foveate.training.resume import Origin, is_current, stamp
-from foveate.training.sampling.boxes import box_iou, encode_deltas, inside_share
+from foveate.training.sampling.boxes import BoxStatistics, box_iou, encode_deltas, inside_share
 from foveate.typed_options import TypedOptions
 
 STRIDES = (8, 16, 32)
@@ -183,14 +183,13 @@ CROWD_OVERLAP = 0.5
 def multipathnet_step(
     network: MultiPathNet,
     cache: Sequence[CachedRegions],
-    delta_mean: Float32Array,
-    delta_std: Float32Array,
+    statistics: BoxStatistics,
     images: int = 4,
 ) -> Step:
     """Return the step of MultiPathNet for ``train_adamw``; the trunk is frozen in place.
 
-    Box targets are normalized by their (4,) mean and deviation. A batch has ``images`` images, or
-    all of the cache if it has fewer.
+    ``statistics`` normalize the box targets. A batch has ``images`` images, or all of the cache if
+    it has fewer.
     """
     network.trunk.requires_grad_(False)
     # The trunk is frozen, so that each image is pooled once, before the first step.
@@ -204,7 +203,7 @@ def multipathnet_step(
         logits, deltas = network.logits(pooled)
         labels = torch.cat([batch.labels for batch in chosen], dim=1)
         targets = np.concatenate([batch.targets for batch in chosen])
-        normalized = torch.from_numpy((targets - delta_mean) / delta_std)
+        normalized = torch.from_numpy(statistics.normalize(targets))
         return {
             "class": integral_loss(logits.float(), labels),
             "box": box_loss(deltas.float(), normalized, labels[0]),
@@ -230,17 +229,15 @@ def _pooled_batch(network: MultiPathNet, sample: CachedRegions, seed: int) -> _P
     return _PooledBatch(pooled=pooled, labels=torch.from_numpy(labels), targets=targets)
 
 
-def delta_statistics(
-    cache: Sequence[CachedRegions], images: int = 300
-) -> tuple[Float32Array, Float32Array]:
-    """Measure mean and standard deviation of the box targets of foregrounds: (4,) each."""
+def delta_statistics(cache: Sequence[CachedRegions]) -> BoxStatistics:
+    """Measure the box targets of the foregrounds of the first 300 images."""
     rng = np.random.default_rng(0)
     found = []
-    for sample in cache[:images]:
+    for sample in cache[:300]:
         _, labels, targets = _draw_regions(sample, rng)
         found.append(targets[labels[0] > 0])
     deltas = np.concatenate(found)
-    return deltas.mean(0).astype(np.float32), deltas.std(0).astype(np.float32)
+    return BoxStatistics(mean=tuple(deltas.mean(0).tolist()), std=tuple(deltas.std(0).tolist()))
 
 
 def _draw_regions(

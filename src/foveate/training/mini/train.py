@@ -287,10 +287,10 @@ def train_classifier(
                 replace(recipe.regions, images=images),
                 progress,
             )
-    mean, std = delta_statistics(regions)
+    statistics = delta_statistics(regions)
     train_adamw(
         network,
-        multipathnet_step(network, regions, mean, std),
+        multipathnet_step(network, regions, statistics),
         recipe.multipathnet,
         output / "multipathnet.training",
         task="MultiPathNet",
@@ -302,8 +302,8 @@ def train_classifier(
         proposals.info,
         classifier="multipathnet-mini",
         class_names=class_names,
-        delta_mean=tuple(mean.tolist()),
-        delta_std=tuple(std.tolist()),
+        delta_mean=statistics.mean,
+        delta_std=statistics.std,
         class_nms_iou=CLASS_NMS_IOU,
         training={**proposals.info.training, "MultiPathNet": learned, "seed": recipe.seed},
     )

@@ -91,21 +91,9 @@ def sample_view(
     scale = float(np.clip(CANONICAL_SIDE / _larger_side(chosen) * 2.0**octaves, *_SCALES))
     center = (chosen.box[:2] + chosen.box[2:]) / 2 * scale
     spread = GRID * STRIDE / 2 * 0.9
-    origin = np.round(center - SIDE / 2 + rng.uniform(-spread, spread, 2)).astype(int)
+    corner = np.round(center - SIDE / 2 + rng.uniform(-spread, spread, 2)).astype(int)
     mirrored = bool(rng.random() < 0.5)
-    place = (int(origin[0]), int(origin[1]))
-    return _cut(image, instances, crowds, scale, place, mirrored, rules)
-
-
-def _cut(
-    image: UInt8Array,
-    instances: list[Instance],
-    crowds: UInt8Array,
-    scale: float,
-    origin: tuple[int, int],
-    mirrored: bool,
-    rules: LabelRules,
-) -> View:
+    origin = (int(corner[0]), int(corner[1]))
     pixels = _level_crop(image, scale, origin, FILL)
     sides = np.array([_larger_side(instance) * scale for instance in instances])
     centers = np.array([(i.box[:2] + i.box[2:]) / 2 * scale for i in instances]) - origin

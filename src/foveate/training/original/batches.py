@@ -23,7 +23,7 @@ from foveate.errors import InputError, OptionError
 from foveate.evaluation.legacy import LegacyOptions
 from foveate.models.deepmask import DeepMask
 from foveate.models.multipathnet import INTEGRAL_THRESHOLDS, MultiPathNet
-from foveate.models.sharpmask import SharpMask
+from foveate.models.sharpmask import SharpMask, deepmask_of
 from foveate.progress import Progress
 from foveate.system.files import write_file
 from foveate.training.resume import Origin, is_current, stamp
@@ -123,15 +123,14 @@ def window_source(
 
     The sizes of the network decide those of patches and labels; see ``WindowSource`` for the rest.
     """
-    refines = isinstance(network, SharpMask)
-    deepmask = network.deepmask if isinstance(network, SharpMask) else network
+    deepmask = deepmask_of(network)
     window = WindowOptions(
         patch=deepmask.patch_side,
         window=deepmask.window,
         # The paper's 128 px in a window of 224.
         canonical=float(ceil(deepmask.window * 128 / 224)),
     )
-    label_side = deepmask.window if refines else deepmask.supervised_side
+    label_side = deepmask.supervised_side if network is deepmask else deepmask.window
     options = MaskSamplerOptions(window=window, label_side=label_side)
     masks, scores = MaskSampler(dataset, options, legacy), None
     if score_share:

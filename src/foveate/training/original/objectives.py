@@ -2,8 +2,9 @@
 """The three networks as training uses them: parts, losses, and grids of sample images."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from foveate.arrays import Float32Array, Int64Array, UInt8Array
 from foveate.models.deepmask import DeepMask
 from foveate.models.losses import box_loss, integral_loss, mask_loss, score_loss
 from foveate.models.multipathnet import MultiPathNet, mean_of_softmaxes
-from foveate.models.sharpmask import SharpMask
+from foveate.models.sharpmask import SharpMask, deepmask_of
 from foveate.training.loop import Losses
 from foveate.training.original.batches import RegionBatch, WindowBatch
 from foveate.training.sampling.samples import RegionSample
@@ -34,9 +35,13 @@ class Objective(ABC):
 
     Args:
         network: Network on the device that it is trained on.
+
+    Attributes:
+        weights: Weight of each loss in their sum.
     """
 
     network: nn.Module
+    weights: ClassVar[Mapping[str, float]]
 
     @abstractmethod
     def parts(self) -> dict[str, nn.ModuleList]:
@@ -50,9 +55,9 @@ class Objective(ABC):
     def losses(self, batch: Any) -> Losses:
         """Compute the losses of a batch: float32 scalars, means over its samples."""
 
-    @abstractmethod
     def total(self, losses: Losses) -> Tensor:
         """Return the weighted sum of losses that the gradient is taken of."""
+        return torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
 
     @abstractmethod
     def image_grid(self, batch: Any) -> UInt8Array:
@@ -60,7 +65,37 @@ class Objective(ABC):
 
 
 @dataclass(frozen=True)
-class DeepMaskObjective(Objective):
+class _WindowObjective(Objective):
+    """A network that is trained on windows."""
+
+    network: DeepMask | SharpMask
+    weights: ClassVar[Mapping[str, float]] = {"mask": MASK_WEIGHT, "score": 1.0}
+
+    def image_grid(self, batch: WindowBatch) -> UInt8Array:
+        """Draw the first 16 windows of a batch in two rows, labels in green and answers in red.
+
+        Masks are outlines; a score is a green or gray frame with the probability as a number.
+        """
+        network, deepmask = self.network, deepmask_of(self.network)
+        patches, labels = batch.patches[: 2 * _COLUMNS], batch.labels[: 2 * _COLUMNS]
+        shown = WindowBatch(head=batch.head, patches=patches, labels=labels)
+        with torch.inference_mode():
+            answer = network.patch_masks if batch.head == "mask" else network.patch_scores
+            logits = answer(shown.tensors(deepmask)[0]).float().cpu().numpy()
+        tiles = [
+            _mask_tile(patch.copy(), label, logit, deepmask.context)
+            if batch.head == "mask"
+            else _score_tile(patch.copy(), bool(label), float(logit))
+            for patch, label, logit in zip(patches, labels, logits, strict=True)
+        ]
+        width = min(_COLUMNS, len(tiles))
+        tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % width)
+        rows = [np.concatenate(tiles[i : i + width], axis=1) for i in range(0, len(tiles), width)]
+        return np.concatenate(rows)
+
+
+@dataclass(frozen=True)
+class DeepMaskObjective(_WindowObjective):
     """DeepMask: every batch updates the trunk, and each head is updated by its own batches only."""
 
     network: DeepMask
@@ -85,18 +120,9 @@ class DeepMaskObjective(Objective):
             return {"mask": mask_loss(self.network.patch_masks(patches).float(), labels)}
         return {"score": score_loss(self.network.patch_scores(patches).float(), labels)}
 
-    def total(self, losses: Losses) -> Tensor:
-        """Weight the losses by the published lambda; a batch in training has one of them."""
-        weights = {"mask": MASK_WEIGHT, "score": 1.0}
-        return torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()
-
-    def image_grid(self, batch: WindowBatch) -> UInt8Array:
-        """Draw the windows of the batch with labels in green and answers in red."""
-        return _window_grid(self.network, batch)
-
 
 @dataclass(frozen=True)
-class SharpMaskObjective(Objective):
+class SharpMaskObjective(_WindowObjective):
     """The refinement of a trained DeepMask, which is frozen in place."""
 
     network: SharpMask
@@ -119,14 +145,6 @@ class SharpMaskObjective(Objective):
         patches, labels = batch.tensors(self.network.deepmask)
         return {"mask": mask_loss(self.network.patch_masks(patches).float(), labels)}
 
-    def total(self, losses: Losses) -> Tensor:
-        """Weight the loss like that of DeepMask."""
-        return MASK_WEIGHT * losses["mask"]
-
-    def image_grid(self, batch: WindowBatch) -> UInt8Array:
-        """Draw the windows of the batch with labels in green and answers in red."""
-        return _window_grid(self.network, batch)
-
 
 @dataclass(frozen=True)
 class MultiPathNetObjective(Objective):
@@ -137,6 +155,7 @@ class MultiPathNetObjective(Objective):
     """
 
     network: MultiPathNet
+    weights: ClassVar[Mapping[str, float]] = {"class": 1.0, "box": 1.0}
 
     def parts(self) -> dict[str, nn.ModuleList]:
         """Return the whole network as one part."""
@@ -153,10 +172,6 @@ class MultiPathNetObjective(Objective):
             "class": integral_loss(class_logits[batch.head, None].float(), labels[None]),
             "box": box_loss(deltas.float(), targets, labels),
         }
-
-    def total(self, losses: Losses) -> Tensor:
-        """Add both losses with equal weights."""
-        return losses["class"] + losses["box"]
 
     def image_grid(self, batch: RegionBatch) -> UInt8Array:
         """Draw the regions of the first image with the classes that the network predicts."""
@@ -177,29 +192,6 @@ class MultiPathNetObjective(Objective):
         image = torch.from_numpy(sample.image).to(device)[None]
         features = network.features(network.own_trunk.normalization(image))
         return network.pool(features, torch.from_numpy(sample.boxes).to(device))
-
-
-def _window_grid(network: DeepMask | SharpMask, batch: WindowBatch) -> UInt8Array:
-    """Draw the first 16 windows of a batch in two rows.
-
-    Masks are outlines; a score is a green or gray frame with the probability as a number.
-    """
-    deepmask = network.deepmask if isinstance(network, SharpMask) else network
-    patches, labels = batch.patches[: 2 * _COLUMNS], batch.labels[: 2 * _COLUMNS]
-    shown = WindowBatch(head=batch.head, patches=patches, labels=labels)
-    with torch.inference_mode():
-        answer = network.patch_masks if batch.head == "mask" else network.patch_scores
-        logits = answer(shown.tensors(deepmask)[0]).float().cpu().numpy()
-    tiles = [
-        _mask_tile(patch.copy(), label, logit, deepmask.context)
-        if batch.head == "mask"
-        else _score_tile(patch.copy(), bool(label), float(logit))
-        for patch, label, logit in zip(patches, labels, logits, strict=True)
-    ]
-    width = min(_COLUMNS, len(tiles))
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % width)
-    rows = [np.concatenate(tiles[i : i + width], axis=1) for i in range(0, len(tiles), width)]
-    return np.concatenate(rows)
 
 
 def _mask_tile(

@@ -25,12 +25,12 @@ class BoxStatistics:
     """The statistics by which box targets are normalized, and predictions scaled back.
 
     Args:
-        mean: Means of t_x, t_y, t_w, t_h over foregrounds.
+        mean: (4,) means of t_x, t_y, t_w, t_h over foregrounds.
         std: Standard deviations of the same.
     """
 
-    mean: tuple[float, float, float, float]
-    std: tuple[float, float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
     def normalize(self, deltas: Float32Array) -> Float32Array:
         """Subtract the mean from (R, 4) targets, and divide them by the deviation."""
@@ -137,23 +137,20 @@ class ProposalTable:
         )
 
     @classmethod
-    def read(cls, *files: Path) -> ProposalTable:
-        """Read files of COCO results, such as the published chunks of 500 images each.
+    def read(cls, file: Path) -> ProposalTable:
+        """Read a file of COCO results.
 
         Raises:
-            DataError: A file cannot be read, or contains no list of results.
+            DataError: It cannot be read, or contains no list of proposals.
         """
-        results: list[Mapping[str, Any]] = []
-        for file in files:
-            content = read_json(file, remedy="use a list of COCO results")
-            if not isinstance(content, list):
-                raise DataError(
-                    f"expected a list of COCO results, found {type(content).__name__}",
-                    file=file,
-                    remedy="write a list with the image ids of the data set, or pass a bundle",
-                )
-            results += content
-        return cls.from_results(results)
+        content = read_json(file, remedy="use a list of COCO results")
+        if not isinstance(content, list):
+            raise DataError(
+                f"expected a list of COCO results, found {type(content).__name__}",
+                file=file,
+                remedy="write a list with the image ids of the data set, or pass a bundle",
+            )
+        return cls.from_results(content)
 
 
 def _box(result: Mapping[str, Any]) -> list[float]:

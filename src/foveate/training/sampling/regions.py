@@ -206,9 +206,7 @@ def measure_statistics(
         )
     # A constant target needs no normalization, and none is possible.
     std = np.maximum(joined.std(axis=0, ddof=1), 1e-6)
-    mean_x, mean_y, mean_w, mean_h = joined.mean(axis=0).tolist()
-    std_x, std_y, std_w, std_h = std.tolist()
-    return BoxStatistics(mean=(mean_x, mean_y, mean_w, mean_h), std=(std_x, std_y, std_w, std_h))
+    return BoxStatistics(mean=tuple(joined.mean(axis=0).tolist()), std=tuple(std.tolist()))
 
 
 def resize_for_trunk(
