@@ -91,7 +91,7 @@ def test_the_first_validation_part_calibrates_with_the_labels_of_the_first_data_
     words = ["train", "--dataset", str(one), "--dataset", str(two), "--output", str(tmp_path / "r")]
     assert invoke(words) == 0
     assert [len(dataset) for dataset in seen["datasets"]] == [4, 6]
-    assert seen["validation"].directory == two / "validation"
+    assert seen["validation"].file == two / "validation" / "annotations.json"
     assert seen["validation"].class_names == ("disc", "square")
 
 

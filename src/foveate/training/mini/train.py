@@ -82,17 +82,17 @@ def train_cascade(
         DataError: No view shows an object.
     """
     result = output / "mini.safetensors"
-    start = _start(_sharpmask(initial))
+    shown, network = [*datasets, *extra_datasets], _sharpmask(initial)
+    start = _start(network)
     if initial is not None and initial.classifier is not None:
         start["initial_classifier"] = fingerprint(initial.classifier)
-    inputs = _inputs([*datasets, *extra_datasets])
     names = (*_OF_PROPOSALS, "regions", "multipathnet", "seed")
-    origin = Origin(inputs=inputs, options={name: asdict(recipe)[name] for name in names} | start)
+    options = {name: asdict(recipe)[name] for name in names} | start
+    origin = Origin(inputs=_inputs(shown), options=options)
     if is_current(result, origin):
         return result
     output.mkdir(parents=True, exist_ok=True)
-    shown = [*datasets, *extra_datasets]
-    proposals = train_proposals(shown, output, recipe, progress, _sharpmask(initial))
+    proposals = train_proposals(shown, output, recipe, progress, network)
     cascade = train_classifier(datasets, proposals, output, recipe, progress, initial)
     if initial is not None:
         info = replace(cascade.info, calibration=initial.info.calibration)

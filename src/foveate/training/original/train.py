@@ -4,7 +4,7 @@
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,6 @@ class ValidatedTraining:
     indices: range
     steps: int
     on_validation: Callable[[int, Mapping[str, float], bool], None]
-    _drawn: list[Any] = field(default_factory=list, init=False)
     _lowest: float = field(default=inf, init=False)
 
     def step(self, index: int) -> Mapping[str, float]:
@@ -181,20 +180,19 @@ class ValidatedTraining:
         losses = self.work.step(index)
         done = index + 1
         if done % self.options.validate_every == 0 or done == self.steps:
-            found = self.work.measure(self._batches())
+            found = self.work.measure(self._batches)
             best = found[OBJECTIVE] < self._lowest
             if best:
                 self._lowest = found[OBJECTIVE]
             self.on_validation(done, found, best)
         return losses
 
+    @cached_property
     def _batches(self) -> list[Any]:
         # Drawn once: the same samples at every measurement, and no draw without one.
-        if not self._drawn:
-            source, seed = self.held_out, self.options.seed
-            for step in range(self.options.validation_batches):
-                self._drawn.append(draw_batch(source, self.indices, seed, step).batch)
-        return self._drawn
+        source, seed = self.held_out, self.options.seed
+        steps = range(self.options.validation_batches)
+        return [draw_batch(source, self.indices, seed, step).batch for step in steps]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the training, and the lowest sum of losses."""
