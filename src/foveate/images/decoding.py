@@ -28,6 +28,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from foveate.arrays import Array, UInt8Array
 from foveate.errors import InputError
+from foveate.system.native_code import native_code
 
 MAX_PIXELS = 1 << 28  # 0.8 GB as RGB; the header of a small file can claim far more
 
@@ -51,6 +52,7 @@ class TooManyPixelsError(InputError):
     """An image has more pixels than are accepted."""
 
 
+@native_code()
 def decode(file: BinaryIO, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:
     """Decode an opened file, which must allow seeking.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from foveate.errors import InputError
 from foveate.images.reading import as_image
+from foveate.system.native_code import native_code
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ _PALETTE = (
 COLORS = len(_PALETTE)  # objects of different colors
 
 
+@native_code()
 def draw(
     image: Array | str | os.PathLike[str], boxes: Float32Array, masks: Masks, texts: Sequence[str]
 ) -> UInt8Array:

@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from foveate.arrays import BoolArray, Float64Array, Int64Array
 from foveate.results.masks import Masks
+from foveate.system.native_code import native_code
 
 LEAST_IOU = 0.98
 """Smallest intersection over union of a mask and its polygons, however large the tolerance is."""
@@ -26,6 +27,7 @@ LEAST_IOU = 0.98
 _INSET = 0.01
 
 
+@native_code()
 def mask_polygons(masks: Masks, index: int, tolerance: float) -> list[Float64Array]:
     """Return a mask as polygons, the largest first; one per connected part.
 

@@ -13,6 +13,7 @@ from foveate.errors import OptionError
 from foveate.results.arguments import checked_path
 from foveate.results.coco import CocoDocument
 from foveate.system.files import write_file
+from foveate.system.native_code import native_code
 
 if TYPE_CHECKING:
     from foveate.arrays import Array, UInt8Array
@@ -51,6 +52,7 @@ def save(
         )
 
 
+@native_code()
 def write_overlay(path: Path, overlay: UInt8Array) -> None:
     """Write an overlay in the format of the suffix: .jpg, .jpeg or .png.
 

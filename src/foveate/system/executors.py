@@ -3,18 +3,13 @@
 
 from __future__ import annotations
 
-import atexit
-import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
-Result = TypeVar("Result")
+from foveate.system.native_code import native_code
 
-# A thread that runs a task itself holds this lock. At exit the main thread takes it for good, so that
-# daemon threads wait: one inside an engine when the interpreter ends would abort the process.
-_own_tasks = threading.RLock()
-atexit.register(_own_tasks.acquire)
+Result = TypeVar("Result")
 
 
 def submit(executor: Executor, task: Callable[[], Result]) -> Future[Result]:
@@ -26,7 +21,7 @@ def submit(executor: Executor, task: Callable[[], Result]) -> Future[Result]:
         return executor.submit(task)
     except RuntimeError:
         future: Future[Result] = Future()
-        with _own_tasks:
+        with native_code():
             try:
                 future.set_result(task())
             except Exception as error:  # noqa: BLE001 - the future raises it

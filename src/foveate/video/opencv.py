@@ -11,6 +11,7 @@ import cv2
 
 from foveate.arrays import UInt8Array
 from foveate.errors import InputError
+from foveate.system.native_code import native_code
 from foveate.video.frame import Frame, check_complete
 from foveate.video.quiet import silence_opencv
 
@@ -31,6 +32,7 @@ class OpencvReader:
         InputError: The source cannot be opened.
     """
 
+    @native_code()
     def __init__(self, source: str | int, *, name: str, timeout: float) -> None:
         silence_opencv()
         milliseconds = max(1, int(timeout * 1000))
@@ -54,6 +56,7 @@ class OpencvReader:
         self._name, self._camera, self._timeout = name, camera, timeout
         self._read, self._last, self._opened = 0, 0.0, time.monotonic()
 
+    @native_code()
     def read(self) -> Frame | None:
         """Return the next frame; see ``FrameReader``."""
         started, failed = time.monotonic(), 0
@@ -68,6 +71,7 @@ class OpencvReader:
         self._read += 1
         return Frame(image=image, index=self._read - 1 + self.broken, time=self._last)
 
+    @native_code()
     def close(self) -> None:
         """Release the source. Closing twice does nothing."""
         self._capture.release()

@@ -13,6 +13,7 @@ import numpy as np
 from foveate.arrays import UInt8Array
 from foveate.errors import InputError
 from foveate.system.files import output_path
+from foveate.system.native_code import native_code
 from foveate.video.quiet import discarded_stderr, silence_opencv
 
 # VP8 was encoded four times as fast as VP9, and every browser that plays the latter plays it.
@@ -45,6 +46,7 @@ class WebmWriter:
         self._first = self._last = 0.0
         self._frames = 0  # in the file
 
+    @native_code()
     def write(self, image: UInt8Array, time: float) -> None:
         """Add an image.
 
@@ -65,6 +67,7 @@ class WebmWriter:
             self._repeat_until(time)
             self._pending, self._last = self._fit(image), time
 
+    @native_code()
     def close(self) -> None:
         """Finish the file and move it to its path; without any image, there is none.
 
