@@ -90,7 +90,9 @@ def test_a_server_for_this_machine_answers_to_its_names_only(local: str, host: s
     """Otherwise a page could let its own name point here, and read the answers."""
     answer = send(local, "/v1/bundle", headers={"Host": host})
     assert answer.status == 403
-    assert document(answer)["error"]["found"] == f"Host: {host}"
+    error = document(answer)["error"]
+    assert error["found"] == f"Host: {host}"
+    assert error["remedy"] == "allow it by --key-file or --no-key of the server"
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:8000"])
@@ -105,6 +107,8 @@ def test_pages_of_other_servers_are_refused(local: str, origin: str) -> None:
     answer = send(local, "/v1/objects", FILE, {"Origin": origin})
     assert answer.status == 403
     assert "access-control-allow-origin" not in answer.headers
+    remedy = document(answer)["error"]["remedy"]
+    assert remedy == "allow it by --allow-origin of the server"
 
 
 def test_the_page_of_the_server_is_allowed(local: str) -> None:

@@ -82,6 +82,7 @@ def test_a_body_of_unknown_length_is_read(server: str) -> None:
     head = f"{HEAD}Transfer-Encoding: chunked\r\n\r\n".encode()
     status, _, error = exchange(server, head, b"5\r\nhello\r\n0\r\n\r\n")
     assert (status, error["found"]) == (400, "the file is not an image that can be decoded")
+    assert error["message"].startswith("the file is not an image that can be decoded: conv")
 
 
 def test_an_image_with_too_many_pixels_is_refused_before_it_is_decoded(server: str) -> None:

@@ -24,6 +24,7 @@ class RequestError(Exception):
         expected: What the server expected.
         found: What it found.
         remedy: What the client can do.
+        what: Both in one sentence, where "expected ..., found ..." is none.
         headers: Further headers of the answer.
     """
 
@@ -34,9 +35,10 @@ class RequestError(Exception):
         expected: str,
         found: str,
         remedy: str,
+        what: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(f"expected {expected}, found {found}: {remedy}")
+        super().__init__(f"{what or f'expected {expected}, found {found}'}: {remedy}")
         self.status = status
         self.expected, self.found, self.remedy = expected, found, remedy
         self.headers = dict(headers or {})
@@ -95,7 +97,11 @@ def request_error(error: Exception) -> RequestError:
         return error
     if isinstance(error, TooManyPixelsError):
         return RequestError(
-            413, expected="a smaller image", found=error.what, remedy=str(error.remedy)
+            413,
+            expected="a smaller image",
+            found=error.what,
+            remedy=str(error.remedy),
+            what=error.what,
         )
     if isinstance(error, InputError):
         return RequestError(
@@ -103,6 +109,7 @@ def request_error(error: Exception) -> RequestError:
             expected="an image that can be decoded",
             found=error.what,
             remedy=error.remedy or "send a JPEG or PNG file",
+            what=error.what,
         )
     if isinstance(error, OutOfMemoryError):
         _logger.error("out of memory", extra={"fields": {"error": str(error)}})

@@ -92,10 +92,20 @@ class Guard:
         options = self._options
         origin, host = headers.get("origin"), headers.get("host", "")
         if options.hosts and _name_of(host) not in options.hosts:
-            raise _forbidden(f"a request to {' or '.join(options.hosts)}", f"Host: {host:.100}")
+            raise RequestError(
+                403,
+                expected=f"a request to {' or '.join(options.hosts)}",
+                found=f"Host: {host:.100}",
+                remedy="allow it by --key-file or --no-key of the server",
+            )
         same = origin is not None and _place_of(origin) == host
         if origin is not None and not same and origin not in options.origins:
-            raise _forbidden("a page of this server", f"Origin: {origin:.100}")
+            raise RequestError(
+                403,
+                expected="a page of this server",
+                found=f"Origin: {origin:.100}",
+                remedy="allow it by --allow-origin of the server",
+            )
         if options.keys and path not in _OPEN and not _has_key(headers, options.keys):
             raise RequestError(
                 401,
@@ -182,12 +192,3 @@ def _name_of(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
-
-
-def _forbidden(expected: str, found: str) -> RequestError:
-    return RequestError(
-        403,
-        expected=expected,
-        found=found,
-        remedy="allow it by --allow-origin, --key-file or --no-key of the server",
-    )

@@ -113,7 +113,8 @@ async def infer(request: Request) -> Response:
         try:
             document, tensors = decode_message(body, length, "inputs")
         except MessageError as error:
-            raise _wrong("a message of the Open Inference Protocol", str(error)) from error
+            expected = "a message of the Open Inference Protocol"
+            raise _wrong(expected, str(error), what=str(error)) from error
         return _infer(service, pipeline, call, document, tensors)
 
     message = await service.process(request, work)
@@ -240,5 +241,6 @@ def _objects(elements: list[bytes]) -> Array:
     return array
 
 
-def _wrong(expected: str, found: str) -> RequestError:
-    return RequestError(400, expected=expected, found=found, remedy="correct the request")
+def _wrong(expected: str, found: str, what: str | None = None) -> RequestError:
+    remedy = "correct the request"
+    return RequestError(400, expected=expected, found=found, remedy=remedy, what=what)
