@@ -82,7 +82,7 @@ def test_the_recall_of_tiles_is_evaluated(image: str, contrast_bundle: Path) -> 
         ),
         (
             ["--tiles", "256", "--tile-overlap", "200"],
-            "foveate: --tile-overlap must be at most half of the side of the tiles, 256, found 200",
+            "foveate: --tile-overlap must be at most 128, half of the side of the tiles, found 200",
         ),
     ],
 )

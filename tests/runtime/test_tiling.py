@@ -119,11 +119,11 @@ def test_tiles_may_overlap_by_half_of_their_side(contrast_bundle: Path) -> None:
         ({"tiles": 512, "tile_overlap": -1}, "tile_overlap must be at least 0, found -1"),
         (
             {"tiles": 512, "tile_overlap": 257},
-            "tile_overlap must be at most half of the side of the tiles, 512, found 257",
+            "tile_overlap must be at most 256, half of the side of the tiles, found 257",
         ),
         (
             {"tiles": "auto", "tile_overlap": 129},
-            "tile_overlap must be at most half of the side of the tiles, 256, found 129",
+            "tile_overlap must be at most 128, half of the side of the tiles, found 129",
         ),
         (
             {"tiles": 512, "pyramid": "full-resolution"},

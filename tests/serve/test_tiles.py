@@ -48,9 +48,7 @@ def test_tiles_that_do_not_fit_are_refused(
 ) -> None:
     words = ["serve", str(contrast_bundle), "--port", "0", "--tiles", "256"]
     assert invoke([*words, "--tile-overlap", "200"]) == 1
-    expected = (
-        "foveate: --tile-overlap must be at most half of the side of the tiles, 256, found 200"
-    )
+    expected = "foveate: --tile-overlap must be at most 128, half of the side of the tiles, found 200"
     assert expected in " ".join(capsys.readouterr().err.split())
 
 

@@ -83,7 +83,7 @@ class Tiling:
         overlap = side // 4 if options.tile_overlap is None else options.tile_overlap
         if 2 * overlap > side:
             raise OptionError(
-                f"tile_overlap must be at most half of the side of the tiles, {side}, "
+                f"tile_overlap must be at most {side // 2}, half of the side of the tiles, "
                 f"found {overlap}"
             )
         # Smaller tiles than max_side show an image no finer than it is without tiles.
