@@ -48,7 +48,9 @@ def test_tiles_that_do_not_fit_are_refused(
 ) -> None:
     words = ["serve", str(contrast_bundle), "--port", "0", "--tiles", "256"]
     assert invoke([*words, "--tile-overlap", "200"]) == 1
-    expected = "foveate: --tile-overlap must be at most 128, half of the side of the tiles, found 200"
+    expected = (
+        "foveate: --tile-overlap must be at most 128, half of the side of the tiles, found 200"
+    )
     assert expected in " ".join(capsys.readouterr().err.split())
 
 

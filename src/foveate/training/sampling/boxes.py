@@ -29,8 +29,8 @@ class BoxStatistics:
         std: Standard deviations of the same.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, float, float, float]
+    std: tuple[float, float, float, float]
 
     def normalize(self, deltas: Float32Array) -> Float32Array:
         """Subtract the mean from (R, 4) targets, and divide them by the deviation."""
