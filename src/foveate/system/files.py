@@ -56,7 +56,10 @@ def open_output(path: Path) -> Iterator[BinaryIO]:
         with io.BufferedWriter(_Raw(handle, path)) as stream:
             yield stream
         return
-    place = _prepared(path)
+    with _reported(path):
+        place = Path(os.path.realpath(path))
+        _check_access(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(place, _new_file) as (scratch, handle):
         with io.BufferedWriter(_Raw(os.dup(handle), path)) as stream:
             yield stream
@@ -75,7 +78,10 @@ def output_path(target: Path) -> Iterator[Path]:
     Raises:
         InputError: The file cannot be written; an existing file is unchanged.
     """
-    place = _prepared(target)
+    with _reported(target):
+        place = Path(os.path.realpath(target))
+        _check_access(place)
+        place.parent.mkdir(parents=True, exist_ok=True)
     with _scratch(place, _new_folder) as (folder, _):
         yield folder / place.name
         with _reported(target):
@@ -155,15 +161,6 @@ class _Raw(io.FileIO):
     def write(self, data: "ReadableBuffer", /) -> int:
         with _reported(self._path):
             return super().write(data)
-
-
-def _prepared(path: Path) -> Path:
-    """Return the real path of a file to write, whose directory is created if it is missing."""
-    with _reported(path):
-        place = Path(os.path.realpath(path))
-        _check_access(place)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        return place
 
 
 @contextmanager
