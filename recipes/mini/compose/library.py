@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -153,38 +152,7 @@ def _shrink(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     return np.concatenate([color, small_alpha], axis=2).clip(0, 255).round().astype(np.uint8)
 
 
-def load_library(
-    cutouts: Sequence[Entry],
-    cutout_root: Path,
-    backgrounds: Sequence[Entry],
-    background_root: Path,
-    *,
-    class_names: Sequence[str],
-) -> Library:
-    """Decode everything.
-
-    Args:
-        cutouts: At least one.
-        cutout_root: Root of the paths of cut-outs.
-        backgrounds: At least one.
-        background_root: Root of the paths of backgrounds.
-        class_names: Class names in the order of category ids.
-
-    Raises:
-        DataError: A file cannot be used.
-    """
-    with ThreadPoolExecutor(2) as pool:
-        things = list(pool.map(lambda entry: load_cutout(entry, cutout_root), cutouts))
-        scenes = list(pool.map(lambda entry: load_background(entry, background_root), backgrounds))
-    kinds = sorted({entry.class_name for entry in backgrounds})
-    return Library(
-        class_names=tuple(class_names),
-        cutouts=tuple(_families(name, things) for name in class_names),
-        backgrounds=tuple(_families(kind, scenes) for kind in kinds),
-    )
-
-
-def _families(class_name: str, members: Sequence[_Loaded]) -> tuple[tuple[_Loaded, ...], ...]:
+def by_family(class_name: str, members: Sequence[_Loaded]) -> tuple[tuple[_Loaded, ...], ...]:
     """Return the members of a class by family, sorted, whatever the order of files on disk."""
     families: dict[str, list[_Loaded]] = {}
     for member in sorted(members, key=lambda member: member.entry.path):

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from compose.families import assign_backgrounds, assign_cutouts
-from compose.library import Library, load_library
+from compose.library import Library, by_family, load_background, load_cutout
 from compose.lists import Entry, find_backgrounds, find_cutouts, read_list
 from compose.options import ComposeOptions, options_from_json
 from foveate.errors import DataError
@@ -53,13 +54,19 @@ class Sources:
             backgrounds = (
                 assign_backgrounds(backgrounds, self.backgrounds) if split else backgrounds
             )
-        return load_library(
-            _of(split, cutouts, self.cutouts),
-            self._root(self.cutouts),
-            _of(split, backgrounds, self.backgrounds),
-            self._root(self.backgrounds),
-            # Of the whole list: ids must not depend on the split.
-            class_names=self.class_names or sorted({entry.class_name for entry in cutouts}),
+        # Of the whole list: ids must not depend on the split.
+        names = self.class_names or tuple(sorted({entry.class_name for entry in cutouts}))
+        cutouts = _of(split, cutouts, self.cutouts)
+        backgrounds = _of(split, backgrounds, self.backgrounds)
+        roots = self._root(self.cutouts), self._root(self.backgrounds)
+        with ThreadPoolExecutor(2) as pool:
+            things = list(pool.map(lambda entry: load_cutout(entry, roots[0]), cutouts))
+            scenes = list(pool.map(lambda entry: load_background(entry, roots[1]), backgrounds))
+        kinds = sorted({entry.class_name for entry in backgrounds})
+        return Library(
+            class_names=names,
+            cutouts=tuple(by_family(name, things) for name in names),
+            backgrounds=tuple(by_family(kind, scenes) for kind in kinds),
         )
 
     def _root(self, named: Path) -> Path:
