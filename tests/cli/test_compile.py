@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -99,6 +100,20 @@ def test_compile_then_hit_then_miss(tmp_path: Path, capsys: pytest.CaptureFixtur
         "refine-k2: in the cache",
         "refine-k2: option optimization_level: 3 became 5",
     ]
+
+
+@needs_rtx
+def test_a_bundle_that_cannot_be_written_is_compiled_as_a_copy(
+    contrast_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(contrast_bundle, bundle)
+    (bundle / "engines").symlink_to("/proc")  # where nobody may write, not even root
+    assert invoke(["compile", str(bundle), "--target", "tensorrt-rtx", "--arch", "sm_89"]) == 1
+    err = capsys.readouterr().err
+    assert (
+        f"{bundle}/engines/tensorrt-rtx: compile a copy of the bundle: cp -rL {bundle} my-" in err
+    )
 
 
 @needs_rtx

@@ -11,7 +11,7 @@ import typer
 
 from foveate.cli._console import print_line, show_progress
 from foveate.cli._options import BundleArgument
-from foveate.errors import OptionError
+from foveate.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from foveate.bundle import Bundle
@@ -160,7 +160,14 @@ def command(
             raise OptionError("--print-trtexec takes no --cache", remedy="omit one or the other")
         _print_commands(opened, options, folder)  # no file is written: the directory may be missing
         return
-    check_folder(folder)
+    try:
+        check_folder(folder)
+    except InputError as error:
+        if output is not None:
+            raise
+        # Engines elsewhere would not be found by the pipeline.
+        remedy = f"compile a copy of the bundle: cp -rL {opened.root} my-bundle"
+        raise InputError(error.what, file=folder, remedy=remedy) from error
     lines: list[str] = []
     try:
         with show_progress() as progress:
