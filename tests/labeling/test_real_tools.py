@@ -30,8 +30,8 @@ def make_environment(folder: Path, *packages: str) -> Path:
 @pytest.mark.parametrize(
     ("packages", "files"),
     [
-        ("supervision==0.31.2", "tests/results/test_with_supervision.py"),
-        ("supervision==0.28.0", "tests/results/test_with_supervision.py"),
+        ("supervision==0.31.2 trackers==2.6.1", "tests/results/test_with_supervision.py"),
+        ("supervision==0.28.0 trackers==2.6.1", "tests/results/test_with_supervision.py"),
         ("labelme==6.3.1", "tests/labeling/test_with_labelme.py"),
         ("av==18.1.0", "tests/video/test_pyav.py"),
         ("datumaro==1.13.12", "tests/labeling/test_with_datumaro.py"),

@@ -69,7 +69,7 @@ def test_no_result_is_an_empty_one() -> None:
     assert len(converted[converted.confidence > 0.5]) == 0
 
 
-def test_annotators_and_trackers_take_the_results() -> None:
+def test_annotators_and_zones_take_the_results() -> None:
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     converted = detections_of(3).to_supervision()
     drawn = sv.MaskAnnotator(opacity=1.0).annotate(image.copy(), converted)
@@ -78,6 +78,17 @@ def test_annotators_and_trackers_take_the_results() -> None:
     zone = sv.PolygonZone(np.array([[0, 0], [40, 0], [40, HEIGHT], [0, HEIGHT]]))
     assert zone.trigger(converted).tolist() == [True, True, True]
     assert len(converted.with_nms(threshold=0.1, class_agnostic=True)) < 3
+
+
+def test_trackers_recognize_objects_in_the_next_frames() -> None:
+    trackers = pytest.importorskip("trackers", reason="needs the package trackers")
+    found = detections_of(1)
+    tracker = trackers.ByteTrackTracker(minimum_consecutive_frames=1)
+    first, *others = (tracker.update(found.to_supervision()) for _ in range(3))
+    assert first.tracker_id.tolist() == [-1]  # a track needs a second frame
+    for one in others:
+        assert one.tracker_id.tolist() == [0]
+        assert np.array_equal(one.mask.to_dense(), np.asarray(found.masks))
 
 
 def test_a_hundred_masks_of_a_large_image_take_little_memory() -> None:
