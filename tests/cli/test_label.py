@@ -197,6 +197,13 @@ def test_a_document_can_go_to_stdout(photos: Path, capsys: pytest.CaptureFixture
     [
         (["--format", "voc"], "--format must be labelme, coco or cvat, found 'voc'"),
         (["--format", "coco", "--what", "x"], "--what must be proposals or detections, found 'x'"),
+        (
+            ["--format", "coco", "--what", "detections", "--label", "a"],
+            (
+                "--what detections takes no --label: omit it; the labels of detections are the "
+                "classes of the bundle"
+            ),
+        ),
         (["--format", "coco", "--label", " "], "label is empty: name what the objects are"),
         (
             ["--format", "labelme", "--output", "-"],

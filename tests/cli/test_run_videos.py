@@ -234,6 +234,15 @@ def test_what_cannot_work_is_refused(foveate: Foveate, words: str, message: str)
     assert files() == before
 
 
+def test_an_empty_argument_is_not_the_directory_of_videos_here(foveate: Foveate) -> None:
+    clip("clip.avi", 1)
+    before = files()
+    outcome = foveate("")
+    assert outcome.status == 1
+    assert outcome.err.startswith('foveate: expected the path of an image, found "": check')
+    assert files() == before
+
+
 def test_nothing_but_our_line_is_printed_about_a_bad_file(tmp_path: Path) -> None:
     """In a new process, whose OpenCV and FFmpeg print what no test has silenced."""
     (tmp_path / "text.mp4").write_text("no video")

@@ -172,6 +172,7 @@ def test_a_deleted_working_directory_is_one_line(folder: Path, contrast_bundle: 
         (["run", "a.png", "--bundle", ""], "--bundle is empty: give it a value, or omit it"),
         (["run", "a.png", "--json="], "--json is empty: give it a value, or omit it"),
         (["inspect", ""], "an argument is empty: give it a value"),
+        (["doctor", "--output", "a"], "doctor without --gpu-selftest takes no --output: pass"),
         (["demo", "--output", "a.png"], "the file cannot be written (Not a directory): a.png: "),
         (["demo", "--bundle", "./" + 300 * "x"], "there is no such bundle: ./xxx"),
         (

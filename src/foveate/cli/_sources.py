@@ -56,7 +56,7 @@ def _expand(text: str) -> list[str]:
     with suppress(OSError, ValueError):
         if glob.has_magic(text) and "://" not in text and not path.exists():
             return sorted(glob.glob(text)) or [text]  # noqa: PTH207 - keeps the words of the user
-        if path.is_dir():
+        if text and path.is_dir():  # the path of an empty text is the current directory
             files = sorted(one for one in path.iterdir() if not one.name.startswith("."))
             videos = [str(one) for one in files if one.suffix.lower() in VIDEO_SUFFIXES]
             if videos and not any(one.suffix.lower() in IMAGE_SUFFIXES for one in files):

@@ -12,13 +12,14 @@ from typing import Annotated
 import typer
 
 from foveate.cli._console import print_line
-from foveate.cli._options import pin_bundle
-from foveate.errors import BackendError, FoveateError
+from foveate.cli._options import given_options, pin_bundle
+from foveate.errors import BackendError, FoveateError, OptionError
 
 _TIMEOUT_S = 60
 
 
 def command(
+    context: typer.Context,
     *,
     gpu_selftest: Annotated[
         bool, typer.Option("--gpu-selftest", help="Test the GPU thoroughly, and write a report.")
@@ -36,8 +37,11 @@ def command(
     """Check which backends work on this machine, by running them, and how to install the rest."""
     if gpu_selftest:
         _test_gpu(bundle, output)
-    else:
-        _check_backends()
+        return
+    if ignored := given_options(context, ("bundle", "output")):
+        what = f"foveate doctor without --gpu-selftest takes no {', '.join(ignored)}"
+        raise OptionError(what, remedy="pass --gpu-selftest too, or omit the rest")
+    _check_backends()
 
 
 def _test_gpu(bundle: str, output: Path) -> None:

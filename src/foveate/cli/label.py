@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from foveate.cli._console import lines_with_bar, print_line, show_log
-from foveate.cli._options import BundleOption, Preset, Threads, TileOverlap, Tiles, parse_tiles
+from foveate.cli._options import (
+    BundleOption,
+    Preset,
+    Threads,
+    TileOverlap,
+    Tiles,
+    given_options,
+    parse_tiles,
+)
 from foveate.errors import BackendError, InputError, OptionError
 from foveate.plain_text import counted
 
@@ -23,6 +31,7 @@ _FORMATS = {"labelme": None, "coco": "annotations.json", "cvat": "annotations.xm
 
 
 def command(
+    context: typer.Context,
     images: Annotated[
         list[str], typer.Argument(help="Images, and directories of images.", show_default=False)
     ],
@@ -89,6 +98,9 @@ def command(
 
     _check("--format", format, tuple(_FORMATS))
     _check("--what", what, ("proposals", "detections"))
+    if what == "detections" and given_options(context, ("label",)):
+        remedy = "omit it; the labels of detections are the classes of the bundle"
+        raise OptionError("--what detections takes no --label", remedy=remedy)
     options = LabelOptions(
         score_threshold=score_threshold,
         max_objects=max_objects,

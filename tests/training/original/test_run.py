@@ -300,7 +300,12 @@ def test_a_cut_off_image_is_replaced_and_told(
         ("sharpmask-resnet50", {}, "sharpmask-resnet50 needs a trained DeepMask"),
         ("multipathnet-vgg16", {}, "multipathnet-vgg16 needs proposals"),
         ("fast-rcnn-vgg16", {}, "fast-rcnn-vgg16 needs proposals"),
-        ("deepmask-vgg", {"proposals": Path("p.json")}, "deepmask-vgg takes no proposals"),
+        (
+            "deepmask-vgg",
+            {"deepmask": Path("d")},
+            "vgg does not take a trained DeepMask: SharpMask",
+        ),
+        ("deepmask-vgg", {"proposals": Path("p.json")}, "deepmask-vgg does not take proposals"),
         ("deepmask-vgg", {"validation_proposals": Path("v")}, "vgg takes no validation proposals"),
     ],
 )

@@ -96,7 +96,7 @@ class OriginalOptions(TrainOptions):
         ):
             if needed != (given is not None):
                 raise OptionError(
-                    f"{self.network} {'needs' if needed else 'takes no'} {name}",
+                    f"{self.network} {'needs' if needed else 'does not take'} {name}",
                     remedy="SharpMask needs --deepmask, a detector needs --proposals",
                 )
         if self.validation_proposals is not None and self.proposals is None:
