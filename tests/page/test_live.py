@@ -64,6 +64,14 @@ def test_a_chosen_image_is_sent_as_it_is_and_shown(
     assert page.locator("#empty").is_hidden()
 
 
+def test_no_file_is_sent_as_a_form_or_text(page: Page) -> None:
+    """Otherwise the server would explain how curl sends a file."""
+    files: list[FilePayload] = [{"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF"}]
+    with page.expect_request("**/v1/page") as sent:
+        page.locator("#chooser").set_input_files(files)
+    assert sent.value.headers["content-type"] == "application/octet-stream"
+
+
 @pytest.mark.parametrize("kind", ["paste", "drop"])
 def test_an_image_may_be_dropped_or_pasted(
     page: Page, server: StandIn, jpeg: bytes, kind: str

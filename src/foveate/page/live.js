@@ -23,7 +23,7 @@ function showMessage(text) {
 // Returns the record of an image, and asks for the key as long as the server refuses the one it got.
 async function findObjects(blob) {
   for (;;) {
-    const headers = { "Content-Type": blob.type || "application/octet-stream" };
+    const headers = { "Content-Type": "application/octet-stream" };  // the file as it is
     if (key) headers.Authorization = `Bearer ${key}`;
     const response = await fetch("v1/page", { method: "POST", body: blob, headers });
     if (response.ok) return response.json();
