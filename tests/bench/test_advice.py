@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from tests.bench.simulated import noisy, simulated_record
 
-from foveate.bench.advice import Advice, advise, search_command
-from foveate.bench.command import Command
+from foveate.bench.advice import Advice, Command, advise, search_command
 from foveate.bench.figures import Distribution, Floor
 from foveate.bench.options import BenchOptions
 from foveate.bench.percentiles import distribution

@@ -10,8 +10,7 @@ import pytest
 from tests.bench.simulated import noisy, simulated_record
 from tests.bench.works import CEILINGS
 
-from foveate.bench.advice import advise
-from foveate.bench.command import Command
+from foveate.bench.advice import Command, advise
 from foveate.bench.explanation import explained
 from foveate.bench.limits import count_stages
 from foveate.bench.options import BenchOptions

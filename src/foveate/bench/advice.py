@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from foveate.bench.command import Command
     from foveate.bench.figures import Distribution
     from foveate.bench.record import Record
 
@@ -21,6 +20,28 @@ _PART = 0.2  # of the processing, for copies, idle time and operations
 _STAGE = 0.3  # of the processing, for the slowest stage
 _SCHEDULE = ("--rate", "--p99")  # options that only the scenario "server" takes
 NEAR = 0.6  # of the ceiling; above it another implementation gains little
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command line of ``foveate bench``, without the files that it writes.
+
+    Args:
+        arguments: The bundle and the images.
+        options: Values of the options that were given, such as ``{"--threads": "2"}``; empty for
+            an option without a value.
+    """
+
+    arguments: tuple[str, ...]
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def changed(self, changes: Mapping[str, str | int], *, without: tuple[str, ...] = ()) -> str:
+        """Return the command line with other values of some options, and without others."""
+        kept = {name: value for name, value in self.options.items() if name not in without}
+        words = ["foveate", "bench", *self.arguments]
+        for name, value in {**kept, **changes}.items():
+            words += [name, str(value)] if value != "" else [name]
+        return shlex.join(words)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,13 @@ from dataclasses import asdict, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
-from foveate.bench.advice import advise
+from foveate.bench.advice import Command, advise
 from foveate.bench.ceilings import measure_ceilings
 from foveate.bench.limits import Limits, count_stages, limits_of
 from foveate.runtime.sizes import Sizes
 from foveate.system.resources import usable_cores
 
 if TYPE_CHECKING:
-    from foveate.bench.command import Command
     from foveate.bench.record import Record
     from foveate.bench.session import Target
     from foveate.bundle import Bundle, Manifest

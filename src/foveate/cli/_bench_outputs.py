@@ -19,7 +19,7 @@ from foveate.errors import FoveateError
 from foveate.plain_text import counted, json_text
 
 if TYPE_CHECKING:
-    from foveate.bench.command import Command
+    from foveate.bench.advice import Command
     from foveate.bench.comparison import Comparison
     from foveate.bench.measurement import Measurement
     from foveate.bench.record import Record

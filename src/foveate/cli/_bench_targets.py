@@ -10,7 +10,7 @@ from typing import TypeAlias
 import typer
 from typer.core import TyperOption
 
-from foveate.bench.command import Command
+from foveate.bench.advice import Command
 from foveate.bench.server_session import ServerTarget
 from foveate.bench.session import Target
 from foveate.bundle import Bundle

@@ -8,9 +8,8 @@ from dataclasses import asdict, replace
 from tests.bench.simulated import noisy, simulated_record
 from tests.bench.works import node_work, rate, stage_work
 
-from foveate.bench.advice import Advice
+from foveate.bench.advice import Advice, Command
 from foveate.bench.ceilings import Ceilings
-from foveate.bench.command import Command
 from foveate.bench.compare import compare
 from foveate.bench.figures import Floor, RateSearch, RateTrial
 from foveate.bench.limits import Limits, StageLimit, roofline

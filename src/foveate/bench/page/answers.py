@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foveate.bench.advice import NEAR, search_command
+from foveate.bench.advice import NEAR, Command, search_command
 from foveate.bench.facts import highest_rate, percentile_row, tails_of, too_few
 from foveate.bench.page.image_work import critical_path, typical_image
 from foveate.bench.page.markup import bullets, code, paragraph, safe, strong
@@ -17,7 +17,6 @@ from foveate.bench.units import duration, flops
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from foveate.bench.command import Command
     from foveate.bench.record import Record
 
 _NAMED = 3  # parts that a sentence names

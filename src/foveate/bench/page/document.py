@@ -19,7 +19,7 @@ from foveate.bench.page.tables import comparison, configuration, machine, search
 from foveate.bench.page.timelines import timelines
 
 if TYPE_CHECKING:
-    from foveate.bench.command import Command
+    from foveate.bench.advice import Command
     from foveate.bench.record import Record
 
 LARGEST = 150_000  # bytes of a page
