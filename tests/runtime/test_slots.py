@@ -114,6 +114,23 @@ def test_slots_of_other_sizes_are_kept_where_memory_allows(
     assert sum(first) == made
 
 
+def test_free_slots_are_released_if_the_first_run_needs_their_memory(
+    contrast_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = Slot.launch
+    with small_pipeline(contrast_bundle, 1 << 40, 1) as pipeline:
+
+        def scarce(slot: Slot, *arguments: Any) -> None:
+            if pipeline._slots._free:
+                raise OutOfMemoryError("the device is full")
+            launch(slot, *arguments)
+
+        monkeypatch.setattr(Slot, "launch", scarce)
+        for height, width in SIZES:
+            pipeline(np.zeros((height, width, 3), np.uint8))
+        assert len(pipeline._slots._free) == 1
+
+
 def test_no_more_free_slots_are_kept_than_images_in_flight(contrast_bundle: Path) -> None:
     options = foveate.PipelineOptions(max_in_flight=1)
     with foveate.load(contrast_bundle, options=options) as pipeline:
