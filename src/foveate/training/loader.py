@@ -92,22 +92,23 @@ class Loader:
         return drawn
 
     def _start(self, first: int) -> Iterator[Drawn | FoveateError]:
-        if self._workers:
-            self._directory = tempfile.TemporaryDirectory(prefix="foveate-")
-            file = Path(self._directory.name) / "source"
-            file.write_bytes(pickle.dumps(self._dataset))
+        if not self._workers:
+            return map(self._dataset.__getitem__, range(first, self._steps))
+        self._directory = tempfile.TemporaryDirectory(prefix="foveate-")
+        file = Path(self._directory.name) / "source"
+        file.write_bytes(pickle.dumps(self._dataset))
         loader: DataLoader[Drawn | FoveateError] = DataLoader(
-            _StoredSteps(file) if self._workers else self._dataset,
+            _StoredSteps(file),
             sampler=range(first, self._steps),
             # A batch is drawn and collated whole. Its arrays come back through a pipe, since only
             # tensors go through shared memory, which many containers have too little of.
             batch_size=None,
             collate_fn=_identity,
             num_workers=self._workers,
-            prefetch_factor=PREFETCH if self._workers else None,
+            prefetch_factor=PREFETCH,
             worker_init_fn=_prepare_worker,
             # A forked worker would inherit locks of the threads of OpenCV and PyTorch.
-            multiprocessing_context="spawn" if self._workers else None,
+            multiprocessing_context="spawn",
             # A separate generator, so that the global one is not advanced.
             generator=torch.Generator(),
         )
