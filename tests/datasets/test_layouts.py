@@ -283,6 +283,12 @@ def test_a_damaged_labelme_file_costs_no_other(
     assert "2.json" in caplog.text
 
 
+def test_a_folder_without_annotations_is_no_data_set(tmp_path: Path) -> None:
+    (tmp_path / "instances_val2017.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match=r"no file of labelme: .*: name the COCO file of"):
+        GroundTruth.open(tmp_path, annotations=tmp_path)
+
+
 def test_labelmes_image_may_lie_in_another_folder(tmp_path: Path) -> None:
     labelme_file(tmp_path / "labels" / "a.json", "box", imagePath="..\\images\\a.png")
     (tmp_path / "images").mkdir()

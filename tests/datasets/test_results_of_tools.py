@@ -238,6 +238,13 @@ def test_a_file_of_labelme_that_cannot_be_used_is_an_error(
         detections_from_labelme(tmp_path / "a.json", class_names=("box",))
 
 
+@pytest.mark.parametrize("read", [detections_from_cvat, detections_from_labelme])
+def test_a_file_that_does_not_exist_is_named(read: Callable[[Path], Any], tmp_path: Path) -> None:
+    text = r"the file cannot be read \(No such file or directory\): .*gone: check the path$"
+    with pytest.raises(DataError, match=text):
+        read(tmp_path / "gone")
+
+
 BOMB = '<!DOCTYPE a [<!ENTITY x "{}">]><annotations><image name="&x;"/></annotations>'
 
 

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from foveate.datasets.fields import field, integer, number
+from foveate.datasets.fields import field, integer, number, read_file
 from foveate.datasets.segmentations import encode_segmentation
 from foveate.errors import DataError
 
@@ -30,12 +30,12 @@ def read_cvat(file: Path) -> tuple[list[str], list[ET.Element]]:
         DataError: The file cannot be read, or is not in this format.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_file(file).decode("utf-8-sig")
         # Only a document type can define entities, which expand to gigabytes or read other files.
         if "<!DOCTYPE" in text:
             raise ValueError("it has a document type, which CVAT does not write")
         root = ET.fromstring(text)  # noqa: S314 - without a document type it is harmless
-    except (OSError, ValueError, ET.ParseError) as error:
+    except (ValueError, ET.ParseError) as error:
         raise DataError(f"the XML cannot be read ({error})", file=file, remedy=_REMEDY) from error
     images = root.findall("image")
     if root.tag != "annotations" or root.find("track") is not None:

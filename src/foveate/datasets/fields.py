@@ -112,6 +112,19 @@ def short(value: Any) -> str:
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
+def read_file(file: Path) -> bytes:
+    """Read a file.
+
+    Raises:
+        DataError: It does not exist, or may not be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        what = f"the file cannot be read ({error.strerror})"
+        raise DataError(what, file=file, remedy="check the path") from error
+
+
 def read_json(file: Path, *, remedy: str) -> Any:
     """Decode a JSON file in UTF-8, with or without a byte order mark.
 
@@ -119,11 +132,11 @@ def read_json(file: Path, *, remedy: str) -> Any:
         DataError: It cannot be read, is not JSON, or is in another encoding.
     """
     try:
-        text = file.read_bytes()
+        text = read_file(file)
         if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise ValueError("it is UTF-16, and must be UTF-8")
         return json.loads(text.decode("utf-8-sig"))
     except RecursionError as error:
         raise DataError("the JSON is nested too deeply", file=file, remedy=remedy) from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise DataError(f"the JSON cannot be read ({error})", file=file, remedy=remedy) from error

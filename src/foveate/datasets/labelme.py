@@ -24,6 +24,9 @@ def read_labelme(folder: Path) -> dict[str, Any]:
 
     Returns:
         "images", "categories" and "annotations" in the form of COCO, unchecked.
+
+    Raises:
+        DataError: There are none.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -41,6 +44,9 @@ def read_labelme(folder: Path) -> dict[str, Any]:
         objects, others = labelme_objects(content)
         annotations += [{"image_id": identifier, **one} for one in objects]
         left_out.update(others)
+    if not images:
+        remedy = "name the COCO file of a data set, or a directory with files of labelme"
+        raise DataError("the directory contains no file of labelme", file=folder, remedy=remedy)
     if left_out:
         kinds = ", ".join(f"{count} of type {kind}" for kind, count in left_out.most_common())
         _log.warning(
