@@ -195,7 +195,7 @@ class Custom:
     [
         ({"state_dict": Custom()}, "a pickle that names other objects, which could run code"),
         ([1, 2], "expected a state dict, found a list"),
-        ({"epoch": 3}, "expected a state dict, found 1 values without tensors"),
+        ({"epoch": 3}, "expected a state dict, found 1 value without tensors"),
         ({"a.weight": torch.zeros(2)}, "expected a DeepMask .*, found 1 tensors such as a.weight"),
     ],
 )
@@ -346,7 +346,7 @@ def test_classes_of_voc_are_sorted_and_other_numbers_have_no_names() -> None:
 def test_a_dictionary_that_contains_itself_is_refused(tmp_path: Path) -> None:
     content: dict[str, Any] = {}
     content["model"] = content
-    with pytest.raises(ModelError, match="found 1 values without tensors"):
+    with pytest.raises(ModelError, match="found 1 value without tensors"):
         import_torch(write(tmp_path / "loop.pth", content))
 
 

@@ -80,7 +80,7 @@ def test_a_request_too_many_is_refused_at_once(served: Served) -> None:
     assert refused.status == 429
     assert int(refused.headers["retry-after"]) >= 1
     error = document(refused)["error"]
-    assert error["found"] == "1 images in work and 1 requests waiting"
+    assert error["found"] == "1 image in work and 1 request waiting"
     assert error["remedy"] == f"send it again after {refused.headers['retry-after']} s"
     served.gate.open()
     assert first.result().status == second.result().status == 200

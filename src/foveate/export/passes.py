@@ -19,6 +19,7 @@ from foveate.errors import OptionError
 from foveate.models.checkpoint import Cascade
 from foveate.models.multipathnet import JointLinear, LinearTower, MultiPathNet
 from foveate.models.sharpmask import SharpMask
+from foveate.plain_text import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,7 +262,8 @@ def truncate_towers(network: MultiPathNet, ranks: Sequence[int]) -> None:
         linear = _linear_layers(tower.embed)
         if len(linear) != len(ranks):
             raise OptionError(
-                f"--svd has {len(ranks)} ranks, and each tower has {len(linear)} linear layers",
+                f"--svd has {counted(len(ranks), 'rank', 'ranks')}, and each tower has "
+                f"{counted(len(linear), 'linear layer', 'linear layers')}",
                 remedy=f"pass one rank per layer, {len(linear)} in all",
             )
         pairs = zip(linear, ranks, strict=True)

@@ -16,6 +16,7 @@ import torch
 from foveate.errors import ModelError
 from foveate.importing.imported_weights import ImportedWeights, Size, State
 from foveate.importing.torchvision import frozen_names, some_names, torchvision_weights
+from foveate.plain_text import counted
 from foveate.system.regular_files import open_regular
 
 TENSORS_ONLY = "save its state dict again with `torch.save(model.state_dict(), path)`"
@@ -109,7 +110,7 @@ def read_state(path: Path) -> State:
         if isinstance(value, torch.Tensor) and value.dim()
     }
     if not state:
-        what = f"expected a state dict, found {len(content)} values without tensors"
+        what = f"expected a state dict, found {counted(len(content), 'value', 'values')} without tensors"
         raise ModelError(what, file=path, remedy=TENSORS_ONLY)
     prefix = _common_prefix(list(state))
     return {name.removeprefix(prefix): _dense(one, name, path) for name, one in state.items()}

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
+from foveate.plain_text import counted
 from foveate.serve.call import Call
 from foveate.serve.errors import busy_error
 from foveate.serve.pipelines import RecordedPipeline
@@ -64,7 +65,8 @@ class Admission:
             RequestError: All places are taken.
         """
         if self.waiting + self.busy >= self.slots + self._queue:
-            what = f"{self.busy} images in work and {self.waiting} requests waiting"
+            busy = counted(self.busy, "image", "images")
+            what = f"{busy} in work and {counted(self.waiting, 'request', 'requests')} waiting"
             raise busy_error(429, what, self._seconds_until_free())
         place = Place(self)
         try:

@@ -66,7 +66,7 @@ def assert_is_best_of_rank(rank: int, layer: nn.Module, factored: nn.Module) -> 
 @pytest.mark.parametrize(
     ("ranks", "text"),
     [
-        ((5,), "--svd has 1 ranks, and each tower has 2 linear layers: pass one rank per layer"),
+        ((5,), "--svd has 1 rank, and each tower has 2 linear layers: pass one rank per layer"),
         ((0, 3), "the rank 0 for a layer of 392 inputs and 16 outputs, expected 1 to 15"),
         ((5, 8), "the rank 8 for a layer of 16 inputs and 16 outputs, expected 1 to 7"),
     ],
