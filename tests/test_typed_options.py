@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import foveate
+from foveate.bench.ratios import CompareOptions
 from foveate.errors import OptionError
 from foveate.runtime.options import PipelineOptions
+from foveate.training.loop import LoopOptions
 from foveate.typed_options import TypedOptions
 
 
@@ -104,3 +106,10 @@ def test_all_options_of_the_package_check_their_types() -> None:
         if re.fullmatch(r"class \w*Options:", line)
     ]
     assert unchecked == ["class TypedOptions:"]
+
+
+def test_numbers_below_their_bounds_are_refused_with_what_was_found() -> None:
+    with pytest.raises(OptionError, match="^steps must be at least 1, found 0$"):
+        LoopOptions(steps=0)
+    with pytest.raises(OptionError, match="^tolerance must be at least 0, found -0.5$"):
+        CompareOptions(tolerance=-0.5)

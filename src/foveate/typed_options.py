@@ -33,6 +33,17 @@ class TypedOptions:
                 what = f"{name} must be {_described(hints[name])}, found {value!r:.60}"
                 raise OptionError(what) from error
 
+    def _check_at_least(self, **bounds: float) -> None:
+        """Check numbers among the fields against lower bounds, by name.
+
+        Raises:
+            OptionError: A number is smaller than its bound.
+        """
+        for name, bound in bounds.items():
+            value = getattr(self, name)
+            if isinstance(value, (int, float)) and value < bound:
+                raise OptionError(f"{name} must be at least {bound:g}, found {value:g}")
+
 
 def check_timeout(seconds: float) -> None:
     """Check a timeout that a library takes in milliseconds, as an integer of 32 bits.

@@ -65,11 +65,7 @@ class BenchOptions(TypedOptions):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise OptionError(f"{name} must be above 0, found {value:g}")
-        if self.count is not None and self.count < 1:
-            raise OptionError(f"count must be at least 1, found {self.count}")
-        for name in ("warm_up", "tolerance", "seed"):
-            if getattr(self, name) < 0:
-                raise OptionError(f"{name} must be at least 0, found {getattr(self, name):g}")
+        self._check_at_least(count=1, warm_up=0, tolerance=0, seed=0)
         if not 0 < self.percentile < 100:
             raise OptionError(f"percentile must lie between 0 and 100, found {self.percentile:g}")
         self._check_server()

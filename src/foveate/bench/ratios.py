@@ -58,9 +58,7 @@ class CompareOptions(TypedOptions):
         super().__post_init__()
         if not 0 < self.confidence < 1:
             raise OptionError(f"confidence must lie between 0 and 1, found {self.confidence:g}")
-        for name, least in (("tolerance", 0), ("replicates", 1)):
-            if getattr(self, name) < least:
-                raise OptionError(f"{name} must be at least {least}, found {getattr(self, name):g}")
+        self._check_at_least(tolerance=0, replicates=1)
 
 
 def ratios_of(

@@ -12,7 +12,6 @@ from foveate.bench.measurement import Measurement
 from foveate.bench.record import Server, Subject
 from foveate.bench.requests import RequestForm, Requests
 from foveate.bench.server_system import IdleSystem, ServerSystem
-from foveate.errors import OptionError
 from foveate.progress import Progress, no_progress
 from foveate.protocol.client import InferenceClient
 from foveate.protocol.connection import ServerUrl
@@ -71,8 +70,7 @@ class ServerTarget(TypedOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_timeout(self.timeout)
-        if self.max_in_flight < 1:
-            raise OptionError(f"max_in_flight must be at least 1, found {self.max_in_flight}")
+        self._check_at_least(max_in_flight=1)
 
 
 class ServerSession(Measurement):

@@ -51,10 +51,8 @@ class SweepOptions(TypedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.turns < FEWEST_BLOCKS:  # each turn is a block of the comparison
-            raise OptionError(f"turns must be at least {FEWEST_BLOCKS}, found {self.turns}")
-        if self.timed < 1:
-            raise OptionError(f"timed must be at least 1, found {self.timed}")
+        # Each turn is a block of the comparison.
+        self._check_at_least(turns=FEWEST_BLOCKS, timed=1)
         for name in ("threads", "max_in_flight"):
             if not getattr(self, name):
                 raise OptionError(f"{name} must have at least one value, found none")

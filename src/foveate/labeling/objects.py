@@ -44,8 +44,7 @@ class LabelOptions(TypedOptions):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f"{name} must lie in 0..1, found {getattr(self, name)}")
         check_tolerance(self.tolerance)
-        if self.max_objects < 1:
-            raise OptionError(f"max_objects must be at least 1, found {self.max_objects}")
+        self._check_at_least(max_objects=1)
         if not self.label.strip():
             raise OptionError("label is empty", remedy="name what the objects are")
         if printable(self.label) != self.label:  # no reader of the files would take it

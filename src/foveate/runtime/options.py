@@ -85,18 +85,8 @@ class PipelineOptions(TypedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (
-            ("top_k", 1),
-            ("max_detections", 1),
-            ("max_side", 16),
-            ("tiles", 64),
-            ("tile_overlap", 0),
-            ("threads", 1),
-            ("max_in_flight", 1),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, int) and value < least:
-                raise OptionError(f"{name} must be at least {least}, found {value}")
+        self._check_at_least(top_k=1, max_detections=1, max_side=16, tiles=64, tile_overlap=0)
+        self._check_at_least(threads=1, max_in_flight=1)
         if self.threads is not None and self.threads > _MOST_THREADS:
             raise OptionError(f"threads must be at most {_MOST_THREADS}, found {self.threads}")
         for name in ("window_nms_iou", "proposal_nms_iou", "class_nms_iou"):

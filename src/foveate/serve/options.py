@@ -58,16 +58,7 @@ class ServeOptions(TypedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (
-            ("workers", 1),
-            ("slots", 1),
-            ("queue", 0),
-            ("max_bytes", 1),
-            ("kept_requests", 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise OptionError(f"{name} must be at least {least}, found {value}")
+        self._check_at_least(workers=1, slots=1, queue=0, max_bytes=1, kept_requests=0)
         for name in ("timeout", "read_timeout"):
             value = getattr(self, name)
             if value <= 0:

@@ -58,8 +58,7 @@ class Address(TypedOptions):
         super().__post_init__()
         if not 0 <= self.port < 1 << 16:
             raise OptionError(f"port must lie in 0..65535, found {self.port}")
-        if self.max_connections < 1:
-            raise OptionError(f"max_connections must be at least 1, found {self.max_connections}")
+        self._check_at_least(max_connections=1)
         if (self.certificate is None) != (self.certificate_key is None):
             raise OptionError(
                 "a certificate needs its private key, found one of them",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from foveate.arrays import Int64Array
-from foveate.errors import ModelError, OptionError
+from foveate.errors import ModelError
 from foveate.progress import Progress, no_progress
 from foveate.training.resume import REMEDY, Origin, ResumeFile
 from foveate.typed_options import TypedOptions
@@ -159,8 +159,7 @@ class LoopOptions(TypedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1 or self.checkpoint_every < 1:
-            raise OptionError("steps and checkpoint_every must be at least 1")
+        self._check_at_least(steps=1, checkpoint_every=1)
 
 
 def train_adamw(

@@ -94,8 +94,7 @@ class CompileOptions(TypedOptions):
             raise OptionError(f"the optimization level must lie in 0..5, found {level}")
         if any(bucket < 1 for bucket in self.buckets):
             raise OptionError(f"a bucket must be at least 1, found {min(self.buckets)}")
-        if self.max_side is not None and self.max_side < 16:
-            raise OptionError(f"max_side must be at least 16, found {self.max_side}")
+        self._check_at_least(max_side=16)
         if any(min(size) < 1 for size in self.image_sizes):
             raise OptionError("an image must have at least one pixel")
         for name, (low, best, high) in self.ranges.items():

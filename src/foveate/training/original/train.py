@@ -9,7 +9,7 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from foveate.errors import BackendError, OptionError
+from foveate.errors import BackendError
 from foveate.progress import Progress, no_progress
 from foveate.training.distributed import World
 from foveate.training.loader import Loader, Source, draw_batch
@@ -68,11 +68,8 @@ class TrainOptions(TypedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.seed < 0:
-            raise OptionError(f"the seed must not be negative, found {self.seed}")
-        for name in ("checkpoint_every", "scalars_every", "validate_every", "validation_batches"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} must be at least 1, found {getattr(self, name)}")
+        self._check_at_least(seed=0, checkpoint_every=1, scalars_every=1)
+        self._check_at_least(validate_every=1, validation_batches=1)
 
 
 def train(
