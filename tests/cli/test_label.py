@@ -204,7 +204,7 @@ def test_a_document_can_go_to_stdout(photos: Path, capsys: pytest.CaptureFixture
                 "classes of the bundle"
             ),
         ),
-        (["--format", "coco", "--label", " "], "label is empty: name what the objects are"),
+        (["--format", "coco", "--label", " "], "--label is empty: name what the objects are"),
         (
             ["--format", "labelme", "--output", "-"],
             (
