@@ -21,6 +21,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto
 from tests.simulated_gpu.driver.simulation import Simulation
+from tests.simulated_gpu.driver.work import Task
 
 from foveate.bundle.engine_key import ShapeRange
 from foveate.bundle.schema import parse
@@ -46,6 +47,7 @@ class SimulatedTensorRT(ModuleType):
 
     Attributes:
         contexts: Execution contexts that exist.
+        destroyed_early: Engines of the contexts that were destroyed before the end of their run.
         kernels: Content of the cache of kernels of each configuration, if ``rtx``.
     """
 
@@ -58,6 +60,7 @@ class SimulatedTensorRT(ModuleType):
         super().__init__("tensorrt_rtx" if rtx else "tensorrt")
         self.simulation, self.rtx = simulation, rtx
         self.contexts: WeakSet[Context] = WeakSet()
+        self.destroyed_early: list[str] = []
         self.kernels: list[bytes] = []
         self.libraries: set[str] = set()
         self.runtimes: WeakSet[Runtime] = WeakSet()
@@ -201,7 +204,13 @@ class Context:
         self._addresses: dict[str, int] = {}
         self._memory: tuple[int, int] | None = None
         self._ready = False  # whether it has run with these shapes
+        self._enqueued: frozenset[Task] = frozenset()  # the last run
         self._trt.contexts.add(self)
+
+    def __del__(self) -> None:
+        # A real context releases memory and events here, which a run that goes on uses.
+        if not all(task.done for task in self._enqueued):
+            self._trt.destroyed_early.append(self._engine.name)
 
     def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
         if profile_index >= len(self._engine.profiles):
@@ -286,4 +295,6 @@ class Context:
                 array(name, write=True)[...] = result
 
         simulation.enqueue(stream_handle, "engine", engine.name, run)
+        if capture is None:
+            self._enqueued = simulation.stream(stream_handle).ends
         return True

@@ -50,12 +50,14 @@ def machine(simulated: Simulation, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     """A machine with a GPU on which PyTorch, ONNX Runtime and TensorRT run."""
     TorchOnArena(simulated, monkeypatch)
     simulate_sessions(monkeypatch, simulated)
-    monkeypatch.setitem(sys.modules, "tensorrt", SimulatedTensorRT(simulated))
+    trt = SimulatedTensorRT(simulated)
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
     for module in (tensorrt_engines, bundle_report):
         monkeypatch.setattr(module, "find_runtime", lambda _: TENSORRT)
     monkeypatch.setattr(on_gpu, "open_device", lambda _: CudaDevice(code="ptx"))
     yield simulated
     gc.collect()
+    assert trt.destroyed_early == []
 
 
 def verify(bundle: Bundle, image: Path, capsys: Any, *options: str) -> tuple[int, list[str], str]:

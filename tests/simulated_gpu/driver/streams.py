@@ -151,8 +151,13 @@ class Streams:
             traceback.print_exception(error)  # of which the status of a call tells nothing
             self.failure, self.fault = Status.ILLEGAL_ADDRESS, error
         task.accesses = self.memory.take_accesses()
+        task.run = _nothing  # so that what the work refers to does not live on in the history
         task.done = True
         self.order.ran(task)
 
     def _blocking(self) -> list[Stream]:
         return [one for one in self.all if one.blocking and not one.legacy and not one.capture]
+
+
+def _nothing() -> None:
+    """Stand for work that is done."""

@@ -41,6 +41,7 @@ def trt(
     monkeypatch.setenv("FOVEATE_CACHE", str(tmp_path / "cache"))
     yield trt
     gc.collect()
+    assert trt.destroyed_early == []
 
 
 @pytest.fixture

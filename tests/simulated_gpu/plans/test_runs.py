@@ -144,7 +144,8 @@ def run_on_two_streams(engine: Engine, device: CudaDevice) -> None:
     streams, sizes = [device.stream(), device.stream()], [(224, 256), (192, 208)]
     levels = [buffers_of(device, engine, *size) for size in sizes]
     pairs = zip(levels, streams, strict=True)
-    for run in [engine.bind(level, stream) for level, stream in pairs]:
+    runs = [engine.bind(level, stream) for level, stream in pairs]
+    for run in runs:
         run()
     for stream in streams:
         stream.synchronize()

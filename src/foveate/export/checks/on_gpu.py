@@ -119,10 +119,11 @@ def _run(engine: Engine, device: Device, lock: threading.Lock) -> Run:
             found = {one.name: mirror(one, expected[one.name]) for one in engine.outputs}
             tensors = {name: one.buffer for name, one in (given | found).items()}
             try:
-                engine.bind(tensors, stream)()
+                enqueue = engine.bind(tensors, stream)
             except NoPlanError:  # no plan of the engine accepts the inputs
                 stream.synchronize()  # before the memory is released
                 return None
+            enqueue()  # it owns what the run needs, so that it must outlive the run
             for one in found.values():
                 one.fetch(stream)
             stream.synchronize()
