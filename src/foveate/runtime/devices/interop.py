@@ -148,7 +148,9 @@ def _described(value: Any) -> dlpack.Array:
             strides=None if strides is None else tuple(step // size for step in strides),
             dtype=f"{kind}{8 * size}",
         )
-    return dlpack.read(_export(value, -1))  # -1: nothing is read yet, so that nothing is ordered
+    # Nothing is read yet, so that no order is needed; but JAX takes -1, which asks for none, as the
+    # handle of a stream.
+    return dlpack.read(_export(value, _LEGACY_STREAM))
 
 
 def _export(value: Any, stream: int) -> object:
