@@ -213,7 +213,8 @@ def test_a_pytorch_that_cannot_use_the_gpu_is_told_with_versions(
 
 
 def test_the_names_of_cuda_exist_in_this_pytorch() -> None:
-    for name in ("empty_cache", "is_available", "device_count", "OutOfMemoryError", "stream"):
+    names = ("empty_cache", "is_available", "device_count", "OutOfMemoryError", "stream")
+    for name in (*names, "synchronize"):
         assert callable(getattr(torch.cuda, name)), name
     stream = inspect.signature(torch.cuda.ExternalStream.__new__).parameters
     assert list(stream)[1:3] == ["stream_ptr", "device"]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +15,8 @@ from tests.simulated_gpu.driver.simulation import Simulation
 from torch import Tensor
 
 from foveate.export.execution import torch_cuda
+from foveate.export.execution.stages import Stage
+from foveate.export.execution.torch_engines import stage_call
 
 CPU = torch.device("cpu")
 
@@ -38,10 +40,13 @@ class TorchOnArena:
         self.simulation = simulation
         self.entered: list[int] = []
         self._tensors: list[tuple[int, int]] = []
+        self._moving = False  # whether weights may still be on their way to the GPU
         patch.setattr(torch_cuda, "as_tensor", self.as_tensor)
         patch.setattr(torch_cuda, "torch_device", lambda _: CPU)
         patch.setattr(torch.cuda, "ExternalStream", self.external_stream)
         patch.setattr(torch.cuda, "stream", self.stream)
+        patch.setattr(torch.cuda, "synchronize", self.synchronize)
+        patch.setattr(torch_cuda, "stage_call", self.stage_call)
 
     def as_tensor(self, buffer: Any, device: torch.device) -> Tensor:
         """Return a tensor on the memory of a buffer, by its ``__cuda_array_interface__``."""
@@ -70,10 +75,21 @@ class TorchOnArena:
         tensors, self._tensors = self._tensors, []
         return External(stream_ptr, tensors)
 
+    def stage_call(self, stage: Stage) -> Callable[[Sequence[Tensor]], dict[str, Tensor]]:
+        """Change the layout of weights, on the current stream and not on that of the engine."""
+        self._moving = True
+        return stage_call(stage)
+
+    def synchronize(self, device: torch.device) -> None:
+        """Wait for all work of PyTorch."""
+        assert device == CPU
+        self._moving = False
+
     @contextmanager
     def stream(self, external: External) -> Iterator[None]:
         """Run the work before this point of a stream, and enqueue what stands for that inside."""
         simulation, streams = self.simulation, self.simulation.streams
+        assert not self._moving, "a run may read weights before they have their layout"
         self.entered.append(external.handle)
         stream = simulation.stream(external.handle)
         streams.captures.refuse_captured(stream, "a run of PyTorch")

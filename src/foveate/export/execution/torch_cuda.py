@@ -70,6 +70,8 @@ class TorchCudaEngine(OwnStreamEngine):
         with _errors(stage.name):
             stage.module.to(device)
             self._call = stage_call(stage)
+            # The layout of the weights changes on the current stream, which orders no other one.
+            torch.cuda.synchronize(device)
 
     def prepare(self, bindings: Mapping[str, Buffer]) -> Callable[[], None]:
         """Return a function that enqueues one run on the engine's stream.
