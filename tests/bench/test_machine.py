@@ -150,22 +150,30 @@ def test_the_energy_of_processor_packages(tmp_path: Path) -> None:
     assert meter.joules() == 3.5
 
 
-class ScriptedNvml:
-    """NVML with a GPU, which notes the address on the bus; some functions may be unsupported."""
+EVENT_REASONS = "nvmlDeviceGetCurrentClocksEventReasons"
 
-    def __init__(self, *unsupported: str, processes: int = 0) -> None:
-        self._unsupported, self._processes = unsupported, processes
+
+class ScriptedNvml:
+    """NVML with a GPU, which notes the address on the bus.
+
+    Some functions may be unsupported, and it has one name only of the reasons for its clock.
+    """
+
+    def __init__(self, *unsupported: str, processes: int = 0, reasons: str = EVENT_REASONS) -> None:
+        self._unsupported, self._processes, self._reasons = unsupported, processes, reasons
         self.bus = b""
 
     def __getattr__(self, name: str) -> Any:
         values = {
             "nvmlDeviceGetTotalEnergyConsumption": 2500,
-            "nvmlDeviceGetCurrentClocksThrottleReasons": 0x1 | 0x20 | 0x4,
+            self._reasons: 0x1 | 0x20 | 0x4,
             "nvmlDeviceGetTemperature": 61,
             "nvmlDeviceGetClockInfo": 1755,
             "nvmlDeviceGetMaxClockInfo": 1980,
         }
         texts = {"nvmlDeviceGetName": b"Some GPU", "nvmlSystemGetDriverVersion": b"580.1"}
+        if name.endswith("Reasons") and name != self._reasons:
+            raise AttributeError(name)
 
         def function(*arguments: Any) -> int:
             if name in self._unsupported:
@@ -186,8 +194,10 @@ class ScriptedNvml:
         return function
 
 
-def test_the_state_of_a_gpu() -> None:
-    nvml = ScriptedNvml(processes=2)
+# Drivers before 535 have the second name only, which is deprecated.
+@pytest.mark.parametrize("reasons", [EVENT_REASONS, "nvmlDeviceGetCurrentClocksThrottleReasons"])
+def test_the_state_of_a_gpu(reasons: str) -> None:
+    nvml = ScriptedNvml(processes=2, reasons=reasons)
     counters = GpuCounters(nvml, b"0000:01:00.0")
     assert nvml.bus == b"0000:01:00.0"
     assert counters.state() == GpuState(
@@ -211,12 +221,17 @@ def test_counters_that_a_gpu_does_not_have_are_none() -> None:
     nvml = ScriptedNvml(
         "nvmlDeviceGetTotalEnergyConsumption",
         "nvmlDeviceGetComputeRunningProcesses_v3",
-        "nvmlDeviceGetCurrentClocksThrottleReasons",
+        EVENT_REASONS,
     )
     counters = GpuCounters(nvml, b"")
     assert counters.joules() is None
     assert (counters.state().others, counters.state().throttled) == (None, None)
     assert EnergyMeter(counters).counter is None
+
+
+def test_a_function_that_the_library_lost_is_a_counter_that_is_none() -> None:
+    nvml = ScriptedNvml(reasons="nvmlDeviceGetOtherReasons")
+    assert GpuCounters(nvml, b"").state().throttled is None
 
 
 def test_a_library_that_does_not_start_has_no_counters() -> None:

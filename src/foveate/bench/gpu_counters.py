@@ -45,7 +45,9 @@ class GpuCounters:
 
     def state(self) -> GpuState:
         """Return the state of the GPU."""
-        bits = self._number(ctypes.c_ulonglong, "nvmlDeviceGetCurrentClocksThrottleReasons")
+        bits = self._number(ctypes.c_ulonglong, "nvmlDeviceGetCurrentClocksEventReasons")
+        if bits is None:  # its name before driver 535
+            bits = self._number(ctypes.c_ulonglong, "nvmlDeviceGetCurrentClocksThrottleReasons")
         celsius = self._number(
             ctypes.c_uint, "nvmlDeviceGetTemperature", ctypes.c_int(_GRAPHICS_TEMPERATURE)
         )
@@ -74,9 +76,10 @@ class GpuCounters:
 
     def _number(self, kind: Any, function: str, *arguments: Any) -> int | None:
         value = kind()
-        failed = not self._found or getattr(self._nvml, function)(
-            self._device, *arguments, ctypes.byref(value)
-        )
+        call = getattr(self._nvml, function, None)  # new drivers lose deprecated functions
+        if not self._found or call is None:
+            return None
+        failed = call(self._device, *arguments, ctypes.byref(value))
         return None if failed else int(value.value)
 
     def _text(self, function: str, *arguments: Any) -> str | None:
