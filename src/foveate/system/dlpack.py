@@ -114,15 +114,24 @@ def write(
 _alive: dict[int, tuple[object, ...]] = {}  # what consumers have not given back, by address
 
 
-def _give_back(place: int) -> None:
-    _alive.pop(place, None)
+class _Consumed:
+    """What consumers call, with all that it needs, since they may outlive the names of this module."""
+
+    def __init__(self) -> None:
+        self.alive, self.name = _alive, _NAME
+        self.is_valid_at, self.pointer_at = _is_valid_at, _pointer_at
+
+    def give_back(self, place: int) -> None:
+        self.alive.pop(place, None)
+
+    def destroy_capsule(self, capsule: int) -> None:
+        """Give back an array that no consumer has taken; a consumer renames the capsule."""
+        if self.is_valid_at(capsule, self.name):
+            self.give_back(self.pointer_at(capsule, self.name))
 
 
-def _destroy_capsule(capsule: int) -> None:
-    """Give back an array that no consumer has taken; a consumer renames the capsule."""
-    if _is_valid_at(capsule, _NAME):
-        _give_back(_pointer_at(capsule, _NAME))
-
-
-_delete = _Deleter(_give_back)
-_destroy = PYFUNCTYPE(None, c_void_p)(_destroy_capsule)
+_consumed = _Consumed()
+_delete = _Deleter(_consumed.give_back)
+_destroy = PYFUNCTYPE(None, c_void_p)(_consumed.destroy_capsule)
+for _callback in (_delete, _destroy):
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_callback))  # which hence are never released
