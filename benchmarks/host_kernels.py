@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from figures import Cell, Figure, Measurement, Result, begin, conditions, report
 from foveate.kernels.crop_features.cpu import crop_features
 from foveate.kernels.letterbox.cpu import letterbox, resize
+from foveate.kernels.mask_boxes.cpu import mask_boxes
 from foveate.kernels.nms.cpu import suppress
 from foveate.kernels.select_top_k.cpu import select_top_k
+from foveate.results.window_mask import Window, WindowMask
 from foveate.results.window_masks import WindowMasks
 from measuring import Seconds, in_turns, parser_of
 
@@ -38,7 +40,13 @@ HEIGHT, WIDTH, WINDOWS, SIDE = 3000, 4000, 100, 160
 def main() -> None:
     """Measure and print."""
     arguments = parser_of(__doc__, rounds=15).parse_args()
-    cases = {**mask_cases(), **suppression_cases(), **selection_cases(), **copy_cases()}
+    cases = {
+        **box_cases(),
+        **mask_cases(),
+        **suppression_cases(),
+        **selection_cases(),
+        **copy_cases(),
+    }
     before = begin(threads=cv2.getNumThreads(), pairs=arguments.rounds)
     measured = {name: in_turns(versions, arguments.rounds) for name, versions in cases.items()}
     measurement = Measurement(
@@ -68,6 +76,32 @@ def blobs(generator: np.random.Generator) -> Float32Array:
         noise = cv2.resize(generator.standard_normal((20, 20)).astype(np.float32), (SIDE, SIDE))
         out[...] = 6 * (1 - ((x - cx) / rx) ** 2 - ((y - cy) / ry) ** 2) + noise
     return logits
+
+
+def box_cases() -> dict[str, Versions]:
+    """The windows of a photograph of 640x480 by level, as many as ``mini`` finds on one."""
+    generator = np.random.default_rng(2)
+    sides = np.repeat([80, 113.1, 160, 226, 320, 453.1, 640], [78, 46, 33, 30, 27, 19, 17])
+    corners = generator.uniform(-0.3, 1, (len(sides), 2)) * (640, 480) - sides[:, None] / 2
+    windows = np.column_stack([corners, sides, sides]).astype(np.float32)
+    logits = np.resize(blobs(generator), (len(sides), SIDE, SIDE))
+    count, boxes = np.array([len(sides)], np.int32), np.empty((len(sides), 4), np.float32)
+
+    def from_pixels() -> None:
+        size = {"image_height": 480, "image_width": 640}
+        mask_boxes(logits, windows, count, boxes, threshold=-0.5, **size)
+
+    def from_runs() -> None:
+        for mask, window in zip(logits, windows.tolist(), strict=True):
+            region = (0, 0, 640, 480)
+            WindowMask(mask, Window.around(window), threshold=-0.5, region=region).box()
+
+    return {
+        f"boxes of {len(sides)} windows of a photograph of 640x480": {
+            "pixels of small windows": from_pixels,
+            "runs of every window": from_runs,
+        }
+    }
 
 
 def mask_cases() -> dict[str, Versions]:

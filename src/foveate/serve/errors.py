@@ -24,7 +24,7 @@ class RequestError(Exception):
         expected: What the server expected.
         found: What it found.
         remedy: What the client can do.
-        what: Both in one sentence, where "expected ..., found ..." is none.
+        what: What is wrong, in place of "expected ..., found ...".
         headers: Further headers of the answer.
     """
 
