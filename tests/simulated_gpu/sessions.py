@@ -81,10 +81,7 @@ class SimulatedSession:
         assert set(binding.outputs) == {one.name for one in self.get_outputs()}
         stream = self.simulation.stream(self.stream)
         self.simulation.streams.captures.refuse_captured(stream, "a run of ONNX Runtime")
-        # The simulation remembers its work, which must not keep the session alive.
-        memory, tensors = self.simulation.memory, (dict(binding.inputs), dict(binding.outputs))
-        work = partial(_compute, self.session, memory, *tensors)
-        self.simulation.enqueue(self.stream, "engine", "ONNX Runtime", work)
+        self.simulation.enqueue(self.stream, "engine", "ONNX Runtime", binding.compute)
         self.runs += 1
 
 
@@ -119,6 +116,16 @@ class SimulatedBinding:
     ) -> None:
         tensor = (device_type, device_id, element_type, shape, buffer_ptr)
         self.outputs[name] = self._check(self.session.get_outputs(), name, *tensor)
+
+    def compute(self) -> None:
+        """Run the file on the memory that is bound."""
+        memory = self.session.simulation.memory
+        given = {name: one.view(memory, write=False) for name, one in self.inputs.items()}
+        names = list(self.outputs)
+        for name, result in zip(names, self.session.session.run(names, given), strict=True):
+            target = self.outputs[name].view(memory, write=True)
+            assert result.shape == target.shape, f"{name} is {result.shape}, bound {target.shape}"
+            np.copyto(target, result)
 
     def _check(
         self,
@@ -158,14 +165,3 @@ class Tensor:
         """Return the array, as work of the GPU that reads or writes it."""
         found = memory.bytes_at(self.address, self.nbytes, write=write)
         return found.view(self.dtype).reshape(self.shape)
-
-
-def _compute(
-    session: Any, memory: Any, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
-) -> None:
-    """Run a session on the CPU on memory of the simulation."""
-    given = {name: one.view(memory, write=False) for name, one in inputs.items()}
-    for (name, one), result in zip(outputs.items(), session.run(list(outputs), given), strict=True):
-        target = one.view(memory, write=True)
-        assert result.shape == target.shape, f"{name} is {result.shape}, bound {target.shape}"
-        np.copyto(target, result)
