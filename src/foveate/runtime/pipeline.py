@@ -314,7 +314,10 @@ class Pipeline:
         self.device.close()
 
     def check_usable(self) -> None:
-        """Raise BackendError if closed or forked, without a lock, which a fork may leave held."""
+        """Raise BackendError if the pipeline is closed, or belongs to the parent of this process.
+
+        No lock is taken, since one that another thread held during a fork is never released.
+        """
         if os.getpid() != self._process:
             what = "the pipeline was loaded in another process, before fork"
             raise BackendError(

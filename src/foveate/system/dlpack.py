@@ -133,5 +133,5 @@ class _Consumed:
 _consumed = _Consumed()
 _delete = _Deleter(_consumed.give_back)
 _destroy = PYFUNCTYPE(None, c_void_p)(_consumed.destroy_capsule)
-for _callback in (_delete, _destroy):
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_callback))  # which hence are never released
+for _callback in (_delete, _destroy):  # never released, not even with this module
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_callback))

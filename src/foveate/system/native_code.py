@@ -21,13 +21,13 @@ class _Gate:
     """Counts the threads inside native code; once it is closed, only the main thread enters."""
 
     def __init__(self) -> None:
-        self.open()
+        self.open()  # again in a forked child, which lacks the other threads
 
     def open(self) -> None:
         self._changed = threading.Condition()
         self._inside = 0
         self._closed = False
-        self._held = threading.local()
+        self._thread = threading.local()
 
     def close(self) -> None:
         with self._changed:
@@ -36,18 +36,18 @@ class _Gate:
 
     @contextmanager
     def passed(self) -> Iterator[None]:
-        if getattr(self._held, "inside", False):
+        if getattr(self._thread, "inside", False):
             yield
             return
         with self._changed:
             while self._closed and threading.current_thread() is not threading.main_thread():
                 self._changed.wait()
             self._inside += 1
-        self._held.inside = True
+        self._thread.inside = True
         try:
             yield
         finally:
-            self._held.inside = False
+            self._thread.inside = False
             with self._changed:
                 self._inside -= 1
                 self._changed.notify_all()
@@ -55,7 +55,7 @@ class _Gate:
 
 _gate = _Gate()
 atexit.register(_gate.close)
-os.register_at_fork(after_in_child=_gate.open)  # other threads, which the child lacks, were inside
+os.register_at_fork(after_in_child=_gate.open)
 
 native_code = _gate.passed
 """Context manager around native code that a daemon thread may run.
