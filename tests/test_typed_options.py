@@ -109,6 +109,7 @@ def test_all_options_of_the_package_check_their_types() -> None:
 
 
 def test_numbers_below_their_bounds_are_refused_with_what_was_found() -> None:
+    assert LoopOptions(steps=1).steps == 1
     with pytest.raises(OptionError, match="^steps must be at least 1, found 0$"):
         LoopOptions(steps=0)
     with pytest.raises(OptionError, match="^tolerance must be at least 0, found -0.5$"):

@@ -101,9 +101,10 @@ def test_a_pixel_at_the_very_place_of_a_sample_is_that_sample(side: int) -> None
     assert np.array_equal(mask[clear], expected[clear])
 
 
-def test_threshold_is_strict() -> None:
+@pytest.mark.parametrize("side", [SIZE // 2, SIZE, 2 * SIZE, 30])
+def test_threshold_is_strict(side: int) -> None:
     logits = np.full((SIZE, SIZE), 0.25, np.float32)
-    assert not window_mask(logits, (0, 0, 30, 30), 30, 30, 0.25).any()
+    assert not window_mask(logits, (0, 0, side, side), side, side, 0.25).any()
 
 
 @pytest.mark.parametrize("axis", [0, 1])
